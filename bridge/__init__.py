@@ -1,0 +1,1 @@
+"""busbridge: an MQTT-to-Kafka bridge appliance."""

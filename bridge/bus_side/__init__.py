@@ -1,0 +1,1 @@
+"""The process that faces Kafka (or files)."""

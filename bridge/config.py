@@ -1,0 +1,259 @@
+"""Every setting and every limit of the program: its name, its unit, its default.
+
+Only the shapes stand here; `config_file` reads TOML into them. All are frozen. Sizes are bytes, durations seconds
+(both are written with units in the file: "8 GiB", "30 s"). A relative path in a loaded configuration has been made
+absolute against the file's directory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+Size = Annotated[int, "size"]
+"""A number of bytes; in the file a number with a unit: B, KiB, MiB, GiB, TiB."""
+Duration = Annotated[float, "duration"]
+"""A number of seconds; in the file a number with a unit: us, ms, s, min, h, d."""
+Address = Annotated[str, "address"]
+"""HOST:PORT; an IPv6 host stands in brackets."""
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """Who this gateway is and where it keeps what it must not lose."""
+
+    id: str
+    """Unique among all gateways that write to one Kafka: it is the transactional id."""
+    data_dir: Path = Path("/var/lib/busbridge")
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """The server's certificate and the CA whose certificates let a device in."""
+
+    certificate: Path
+    private_key: Path
+    client_ca: Path
+    crl: Path | None = None
+    min_version: Literal["1.2", "1.3"] = "1.3"
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """A port that devices connect to."""
+
+    bind: Address
+    tls: Tls | None = None
+    anonymous: bool = False
+    """Without certificates the device id is the client id."""
+    insecure: bool = False
+    """Needed to listen without TLS anywhere but on loopback."""
+    backlog: int = 1024
+    """Connections the kernel keeps waiting for accept."""
+
+
+class Mqtt(msgspec.Struct, frozen=True):
+    """Limits of the protocol, as the two OASIS standards name them."""
+
+    receive_maximum: int = 128
+    """QoS 1 and 2 publications a client may have unacknowledged (MQTT5 §3.2.2.3.3)."""
+    max_packet_size: Size = 1 * MIB
+    """Of one packet from a client (MQTT5 §3.2.2.3.6)."""
+    keepalive_max_s: int = 3600
+    """A longer keep-alive, or none, is answered with this Server Keep Alive (MQTT5 §3.2.2.3.14); 0: any."""
+    topic_alias_maximum: int = 16
+    """Aliases a client may set on one connection (MQTT5 §3.2.2.3.8)."""
+    session_expiry_max_s: int = 7 * 24 * 3600
+    """How long a session outlives its connection at the most (MQTT5 §3.2.2.3.2)."""
+    inflight_max: int = 64
+    """QoS 1 and 2 messages to one client that wait for its acknowledgement, if it names no lower Receive Maximum."""
+    queue_max_messages: int = 1000
+    """Messages kept for one client beyond those in flight, while it is slow or away."""
+    queue_max_bytes: Size = 4 * MIB
+    """Their payloads and topics."""
+    topic_max_bytes: int = 1024
+    """Of a topic name or filter; the standard's limit is 65,535."""
+    topic_levels_max: int = 64
+    subscriptions_max: int = 256
+    """Of one client."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one daemon takes on."""
+
+    connections: int = 20_000
+    handshakes: int = 256
+    """TLS handshakes in progress; more connections wait in the kernel's queue."""
+    handshake_threads: int = 2
+    handshake_timeout: Duration = 10.0
+    connect_timeout: Duration = 10.0
+    """From the handshake to CONNECT."""
+    read_bytes: Size = 64 * KIB
+    """Read from one connection before others have their turn."""
+    output_bytes: Size = 1 * MIB
+    """Waiting to be sent to one connection; beyond it QoS 0 is dropped for it and QoS 1 and 2 wait in its session."""
+    context_cache: int = 4096
+    """(device, topic) pairs whose permission and route are remembered, for all connections together times 16."""
+
+
+class Acl(msgspec.Struct, frozen=True):
+    """MQTT topic filters; `{device}` stands for the identity from the certificate."""
+
+    publish: tuple[str, ...] = ("devices/{device}/#",)
+    subscribe: tuple[str, ...] = ("devices/{device}/#", "broadcast/#")
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """What one lane of the queue does otherwise than `[queue]` says; None: as there."""
+
+    weight: int = 1
+    max_bytes: Size | None = None
+    segment_bytes: Size | None = None
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """How messages share one write and one fdatasync."""
+
+    max_delay: Duration = 0.0
+    """How long a group commit may wait for company: spares flash, costs latency."""
+    max_bytes: Size = 2 * MIB
+    """Of the records in one group commit (one larger record is a frame of its own)."""
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """The disk queue: bounds of each lane."""
+
+    max_bytes: Size = 8 * GIB
+    free_space_floor: Size = 512 * MIB
+    """Of the file system; below it nothing new is taken in."""
+    on_full: Literal["block"] = "block"
+    """`block`: acknowledgements wait and reading stops; nothing acknowledged is ever dropped."""
+    segment_bytes: Size = 16 * MIB
+    commit: Commit = Commit()
+    pending_bytes: Size = 16 * MIB
+    """Of records that wait for their commit in memory; beyond it reading from devices stops for a moment."""
+    cursor_interval: Duration = 1.0
+    """Between two writes of the local cursor (Kafka holds the exact one)."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where a topic goes; the first route that matches decides."""
+
+    filter: str
+    topic: str
+    lane: str = "normal"
+    seal: Literal["plain", "seal"] = "seal"
+    recipients: tuple[str, ...] = ()
+
+
+class Recipient(msgspec.Struct, frozen=True):
+    """Somebody who can open sealed payloads."""
+
+    public_key: Path
+
+
+class Sealing(msgspec.Struct, frozen=True):
+    """How long one content key serves a device's stream."""
+
+    key_max_messages: int = 100_000
+    key_max_age: Duration = 3600.0
+    streams_max: int = 100_000
+    """Content keys held in memory at once, the least recently used goes first."""
+
+
+class KafkaSecurity(msgspec.Struct, frozen=True):
+    """How the bus side logs in."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str | None = None
+    password_file: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    private_key: Path | None = None
+
+
+class Kafka(msgspec.Struct, frozen=True):
+    """The cluster and how much is put into one transaction."""
+
+    bootstrap_servers: tuple[Address, ...]
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    security: KafkaSecurity = KafkaSecurity()
+    dead_letter_topic: str = "busbridge-dead-letters"
+    event_topic: str = "busbridge-events"
+    compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
+    batch_bytes: Size = 1 * MIB - 64 * KIB
+    """Of one Kafka record batch; below the broker's message.max.bytes."""
+    transaction_records: int = 20_000
+    transaction_bytes: Size = 16 * MIB
+    transaction_timeout: Duration = 60.0
+    request_timeout: Duration = 10.0
+    retry_backoff: Duration = 0.005
+    reconnect_backoff_max: Duration = 5.0
+
+
+class Jsonl(msgspec.Struct, frozen=True):
+    """Rotated files of JSON Lines instead of Kafka."""
+
+    directory: Path
+    rotate_bytes: Size = 64 * MIB
+
+
+class State(msgspec.Struct, frozen=True):
+    """Device documents."""
+
+    topic: str = "device-state"
+    lane: str = "state"
+    document_max_bytes: Size = 256 * KIB
+
+
+class Downlink(msgspec.Struct, frozen=True):
+    """What comes from Kafka to devices; None: not consumed."""
+
+    desired_topic: str | None = None
+    max_bytes: Size = 256 * MIB
+    segment_bytes: Size = 4 * MIB
+
+
+class Supervisor(msgspec.Struct, frozen=True):
+    """How the device side keeps the bus side running."""
+
+    restart_delay: Duration = 0.5
+    restart_delay_max: Duration = 30.0
+    stop_timeout: Duration = 15.0
+
+
+class Log(msgspec.Struct, frozen=True):
+    """What the journal sees."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(msgspec.Struct, frozen=True):
+    """One gateway's configuration: one TOML file."""
+
+    gateway: Gateway
+    listeners: tuple[Listener, ...] = ()
+    mqtt: Mqtt = Mqtt()
+    limits: Limits = Limits()
+    acl: Acl = Acl()
+    queue: Queue = Queue()
+    lanes: dict[str, Lane] = msgspec.field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    recipients: dict[str, Recipient] = msgspec.field(default_factory=dict)
+    sealing: Sealing = Sealing()
+    kafka: Kafka | None = None
+    jsonl: Jsonl | None = None
+    state: State | None = None
+    downlink: Downlink = Downlink()
+    supervisor: Supervisor = Supervisor()
+    log: Log = Log()
+
+    def lane_names(self) -> tuple[str, ...]:
+        """Every lane that something can be written to, in a stable order."""
+        named = [route.lane for route in self.routes]
+        if self.state is not None:
+            named.append(self.state.lane)
+        return tuple(dict.fromkeys(named))
