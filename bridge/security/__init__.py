@@ -1,1 +1,1 @@
-"""Who may come in, what they may do, and who can read what they sent."""
+"""Who a device is, what it may do, and who can read what it said."""

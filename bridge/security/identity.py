@@ -1,0 +1,74 @@
+"""The device id: read from a certificate that TLS has already verified, or refused.
+
+It verifies nothing itself: that the certificate is genuine, in date and not revoked is `tls`'s answer.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+URI_PREFIX = "urn:busbridge:device:"
+"""A subjectAltName URI of this form names the device; it goes before the common name."""
+
+ID_MAX_CHARS = 128
+
+_ALLOWED = re.compile(r"[A-Za-z0-9_:@][A-Za-z0-9._:@-]*\Z")
+
+
+class IdentityError(Exception):
+    """The certificate names no device, or one with a name that this gateway does not take."""
+
+
+def check_device_id(device: str) -> str:
+    """Return `device` if it can be a device id.
+
+    The letters leave out what would be a wildcard or a level of its own in an MQTT topic (`+`, `#`, `/`), and what
+    would be an option or a hidden file on a command line.
+
+    Raises:
+        IdentityError: it is empty, longer than 128 characters, or has a character outside `A-Z a-z 0-9 . _ : @ -`.
+    """
+    if not device:
+        raise IdentityError("the device id is empty")
+    if len(device) > ID_MAX_CHARS:
+        raise IdentityError(f"the device id has {len(device)} characters, more than {ID_MAX_CHARS}")
+    if not _ALLOWED.match(device):
+        raise IdentityError(
+            f"the device id {device!r} has characters outside A-Z a-z 0-9 . _ : @ - (or begins with . or -)"
+        )
+    return device
+
+
+def device_from_certificate(der: bytes) -> str:
+    """Return the device id of a verified certificate (DER): its SAN URI `urn:busbridge:device:ID`, else its one CN.
+
+    Raises:
+        IdentityError: there is no such name, more than one, or `check_device_id` refuses it.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        names = _uri_names(certificate) or _common_names(certificate)
+    except (ValueError, x509.DuplicateExtension) as error:
+        raise IdentityError(f"its certificate cannot be read: {error}") from error
+    if not names:
+        raise IdentityError(f"its certificate has neither a common name nor a URI {URI_PREFIX}ID")
+    if len(names) > 1:
+        raise IdentityError(f"its certificate names more than one device: {', '.join(map(repr, names[:4]))}")
+    return check_device_id(names[0])
+
+
+def _uri_names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return [uri.removeprefix(URI_PREFIX) for uri in uris if uri.startswith(URI_PREFIX)]
+
+
+def _common_names(certificate: x509.Certificate) -> list[str]:
+    values = (attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+    return [value if isinstance(value, str) else value.decode("utf-8", "replace") for value in values]
