@@ -12,10 +12,14 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Size = Annotated[int, "size"]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+"""How many of something: at least one."""
+Size = Annotated[int, "size", msgspec.Meta(ge=1)]
 """A number of bytes; in the file a number with a unit: B, KiB, MiB, GiB, TiB."""
 Duration = Annotated[float, "duration"]
 """A number of seconds; in the file a number with a unit: us, ms, s, min, h, d."""
+Timeout = Annotated[float, "duration", msgspec.Meta(gt=0)]
+"""A Duration that something is given; never none."""
 Address = Annotated[str, "address"]
 """HOST:PORT; an IPv6 host stands in brackets."""
 
@@ -49,52 +53,58 @@ class Listener(msgspec.Struct, frozen=True):
     """Without certificates the device id is the client id."""
     insecure: bool = False
     """Needed to listen without TLS anywhere but on loopback."""
-    backlog: int = 1024
+    backlog: Count = 1024
     """Connections the kernel keeps waiting for accept."""
 
 
 class Mqtt(msgspec.Struct, frozen=True):
     """Limits of the protocol, as the two OASIS standards name them."""
 
-    receive_maximum: int = 128
+    receive_maximum: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 128
     """QoS 1 and 2 publications a client may have unacknowledged (MQTT5 §3.2.2.3.3)."""
-    max_packet_size: Size = 1 * MIB
+    max_packet_size: Annotated[Size, msgspec.Meta(ge=64, le=268_435_460)] = 1 * MIB
     """Of one packet from a client (MQTT5 §3.2.2.3.6)."""
-    keepalive_max_s: int = 3600
+    keepalive_max_s: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 3600
     """A longer keep-alive, or none, is answered with this Server Keep Alive (MQTT5 §3.2.2.3.14); 0: any."""
-    topic_alias_maximum: int = 16
+    topic_alias_maximum: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 16
     """Aliases a client may set on one connection (MQTT5 §3.2.2.3.8)."""
-    session_expiry_max_s: int = 7 * 24 * 3600
+    session_expiry_max_s: Annotated[int, msgspec.Meta(ge=0, le=4_294_967_295)] = 7 * 24 * 3600
     """How long a session outlives its connection at the most (MQTT5 §3.2.2.3.2)."""
-    inflight_max: int = 64
+    inflight_max: Count = 64
     """QoS 1 and 2 messages to one client that wait for its acknowledgement, if it names no lower Receive Maximum."""
-    queue_max_messages: int = 1000
+    queue_max_messages: Count = 1000
     """Messages kept for one client beyond those in flight, while it is slow or away."""
     queue_max_bytes: Size = 4 * MIB
     """Their payloads and topics."""
-    topic_max_bytes: int = 1024
+    topic_max_bytes: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1024
     """Of a topic name or filter; the standard's limit is 65,535."""
-    topic_levels_max: int = 64
-    subscriptions_max: int = 256
+    topic_levels_max: Count = 64
+    subscriptions_max: Count = 256
     """Of one client."""
 
 
 class Limits(msgspec.Struct, frozen=True):
     """What one daemon takes on."""
 
-    connections: int = 20_000
-    handshakes: int = 256
+    connections: Count = 20_000
+    handshakes: Count = 256
     """TLS handshakes in progress; more connections wait in the kernel's queue."""
-    handshake_threads: int = 2
-    handshake_timeout: Duration = 10.0
-    connect_timeout: Duration = 10.0
+    handshake_threads: Count = 2
+    handshake_timeout: Timeout = 10.0
+    connect_timeout: Timeout = 10.0
     """From the handshake to CONNECT."""
     read_bytes: Size = 64 * KIB
     """Read from one connection before others have their turn."""
     output_bytes: Size = 1 * MIB
     """Waiting to be sent to one connection; beyond it QoS 0 is dropped for it and QoS 1 and 2 wait in its session."""
-    context_cache: int = 4096
-    """(device, topic) pairs whose permission and route are remembered, for all connections together times 16."""
+    topics_remembered: Count = 256
+    """Topics of one connection whose permission and route are remembered."""
+    retained: Count = 100_000
+    """Topics with a retained message."""
+    retained_bytes: Size = 64 * MIB
+    """Their payloads and names."""
+    sessions: Count = 50_000
+    """Clients known at once, connected or with a session that waits for them."""
 
 
 class Acl(msgspec.Struct, frozen=True):
@@ -107,7 +117,7 @@ class Acl(msgspec.Struct, frozen=True):
 class Lane(msgspec.Struct, frozen=True):
     """What one lane of the queue does otherwise than `[queue]` says; None: as there."""
 
-    weight: int = 1
+    weight: Count = 1
     max_bytes: Size | None = None
     segment_bytes: Size | None = None
 
@@ -133,7 +143,7 @@ class Queue(msgspec.Struct, frozen=True):
     commit: Commit = Commit()
     pending_bytes: Size = 16 * MIB
     """Of records that wait for their commit in memory; beyond it reading from devices stops for a moment."""
-    cursor_interval: Duration = 1.0
+    cursor_interval: Timeout = 1.0
     """Between two writes of the local cursor (Kafka holds the exact one)."""
 
 
@@ -156,9 +166,9 @@ class Recipient(msgspec.Struct, frozen=True):
 class Sealing(msgspec.Struct, frozen=True):
     """How long one content key serves a device's stream."""
 
-    key_max_messages: int = 100_000
-    key_max_age: Duration = 3600.0
-    streams_max: int = 100_000
+    key_max_messages: Count = 100_000
+    key_max_age: Timeout = 3600.0
+    streams_max: Count = 100_000
     """Content keys held in memory at once, the least recently used goes first."""
 
 
@@ -185,10 +195,10 @@ class Kafka(msgspec.Struct, frozen=True):
     compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
     batch_bytes: Size = 1 * MIB - 64 * KIB
     """Of one Kafka record batch; below the broker's message.max.bytes."""
-    transaction_records: int = 20_000
+    transaction_records: Count = 20_000
     transaction_bytes: Size = 16 * MIB
-    transaction_timeout: Duration = 60.0
-    request_timeout: Duration = 10.0
+    transaction_timeout: Timeout = 60.0
+    request_timeout: Timeout = 10.0
     retry_backoff: Duration = 0.005
     reconnect_backoff_max: Duration = 5.0
 
@@ -219,9 +229,9 @@ class Downlink(msgspec.Struct, frozen=True):
 class Supervisor(msgspec.Struct, frozen=True):
     """How the device side keeps the bus side running."""
 
-    restart_delay: Duration = 0.5
-    restart_delay_max: Duration = 30.0
-    stop_timeout: Duration = 15.0
+    restart_delay: Timeout = 0.5
+    restart_delay_max: Timeout = 30.0
+    stop_timeout: Timeout = 15.0
 
 
 class Log(msgspec.Struct, frozen=True):

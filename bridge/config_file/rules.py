@@ -1,0 +1,237 @@
+"""What has to fit together in a configuration, a function a rule. Judges structs, not text, and touches no file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from bridge.address import AddressError, is_loopback
+from bridge.config import KIB, Config, Kafka, KafkaSecurity, Listener, Route
+from bridge.config_file.errors import Finding, KeyPath
+from bridge.units import format_size
+
+RECORD_OVERHEAD: Final = 64 * KIB
+"""Bytes that a packet may grow by on its way into a segment: topic, headers, seal, frame, the segment's own header."""
+
+_NAME = r"[A-Za-z0-9._-]{1,%d}"
+_GATEWAY_ID = re.compile(_NAME % 128, re.ASCII)
+_KAFKA_TOPIC = re.compile(_NAME % 249, re.ASCII)
+_LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
+_GATEWAY_ID_ALLOWED = "1 to 128 of the characters A-Z a-z 0-9 . _ -"
+_KAFKA_TOPIC_ALLOWED = '1 to 249 of the characters A-Z a-z 0-9 . _ - (and neither "." nor "..")'
+_LANE_ALLOWED = "1 to 32 of the characters a-z 0-9 _ -, a letter or digit first"
+
+Rule = Callable[[Config], Iterator[Finding]]
+
+
+def broken_rules(config: Config) -> list[Finding]:
+    """Return every rule across fields that `config` breaks, with the place to blame."""
+    return [finding for rule in _RULES for finding in rule(config)]
+
+
+def second_thoughts(config: Config) -> list[Finding]:
+    """Return what is allowed and yet is probably a mistake."""
+    used = set(config.lane_names())
+    sealed_for = {name for route in config.routes for name in route.recipients}
+    unused_lanes = [Finding(("lanes", lane), "no route uses this lane") for lane in config.lanes if lane not in used]
+    unused_keys = [
+        Finding(("recipients", name), "no route seals for this recipient")
+        for name in config.recipients
+        if name not in sealed_for
+    ]
+    return unused_lanes + unused_keys
+
+
+def _gateway_id(config: Config) -> Iterator[Finding]:
+    if not _GATEWAY_ID.fullmatch(config.gateway.id):
+        yield Finding(("gateway", "id"), f'"{config.gateway.id}" is no gateway id', _GATEWAY_ID_ALLOWED)
+
+
+def _listeners(config: Config) -> Iterator[Finding]:
+    if not config.listeners:
+        yield Finding(("listeners",), "there is none, so no device could connect", "at least one [[listeners]]")
+    seen: set[str] = set()
+    for index, listener in enumerate(config.listeners):
+        path = ("listeners", index)
+        yield from _without_tls(listener, path) if listener.tls is None else _with_tls(listener, path)
+        if listener.bind in seen and not listener.bind.endswith(":0"):
+            yield Finding((*path, "bind"), f'"{listener.bind}" is bound by an earlier listener')
+        seen.add(listener.bind)
+
+
+def _without_tls(listener: Listener, path: KeyPath) -> Iterator[Finding]:
+    if not listener.anonymous:
+        yield Finding(
+            (*path, "anonymous"),
+            "without tls nothing says who a device is, so its client id has to be believed",
+            "a tls table, or anonymous = true",
+        )
+    try:
+        reachable = not is_loopback(listener.bind)
+    except AddressError:
+        return  # said already, where its kind was judged
+    if reachable and not listener.insecure:
+        yield Finding(
+            (*path, "bind"),
+            f'"{listener.bind}" without tls can be reached from other machines',
+            "a loopback address, a tls table, or insecure = true",
+        )
+
+
+def _with_tls(listener: Listener, path: KeyPath) -> Iterator[Finding]:
+    if listener.anonymous:
+        yield Finding((*path, "anonymous"), "with tls the certificate says who a device is", "leave it out")
+
+
+def _routes(config: Config) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, route in enumerate(config.routes):
+        path = ("routes", index)
+        yield from _kafka_topic((*path, "topic"), route.topic)
+        yield from _lane_name((*path, "lane"), route.lane)
+        yield from _recipients(config, route, path)
+        if config.state is not None and route.lane == config.state.lane:
+            problem = f'"{route.lane}" is the lane of the device documents'
+            yield Finding((*path, "lane"), problem, "any other lane", needs=(("state", "lane"),))
+        if route.filter in seen:
+            yield Finding(
+                (*path, "filter"), f'"{route.filter}" is taken by an earlier route, so this one never matches'
+            )
+        seen.add(route.filter)
+
+
+def _recipients(config: Config, route: Route, path: KeyPath) -> Iterator[Finding]:
+    path, needs = (*path, "recipients"), (("recipients",),)
+    if route.seal == "seal" and not route.recipients:
+        yield Finding(path, 'seal = "seal" needs somebody to seal for', 'at least one recipient, or seal = "plain"')
+    if route.seal == "plain" and route.recipients:
+        yield Finding(path, 'seal = "plain" seals for nobody', 'no recipients, or seal = "seal"')
+    known = ", ".join(f'"{name}"' for name in config.recipients) or "none is defined; add a [recipients.NAME] table"
+    for index, name in enumerate(route.recipients):
+        if name not in config.recipients:
+            yield Finding((*path, index), f'there is no recipient "{name}"', known, needs=needs)
+
+
+def _lanes(config: Config) -> Iterator[Finding]:
+    for lane in config.lanes:
+        yield from _lane_name(("lanes", lane), lane)
+    if config.state is not None:
+        yield from _lane_name(("state", "lane"), config.state.lane)
+
+
+def _sink(config: Config) -> Iterator[Finding]:
+    if config.kafka is not None and config.jsonl is not None:
+        yield Finding(("jsonl",), "there is a [kafka] too, and records go to one place", "[kafka] or [jsonl]")
+    if config.kafka is None and config.jsonl is None:
+        needs: tuple[KeyPath, ...] = (("kafka",), ("jsonl",))
+        if config.routes:
+            yield Finding(("routes",), "routes lead nowhere", "a [kafka] or a [jsonl] table", needs=needs)
+        if config.state is not None:
+            yield Finding(("state",), "device documents go nowhere", "a [kafka] or a [jsonl] table", needs=needs)
+
+
+def _downlink(config: Config) -> Iterator[Finding]:
+    topic = config.downlink.desired_topic
+    if topic is None:
+        return
+    path = ("downlink", "desired_topic")
+    yield from _kafka_topic(path, topic)
+    if config.kafka is None:
+        yield Finding(path, "desired state comes from Kafka alone", "a [kafka] table", needs=(("kafka",),))
+
+
+def _state(config: Config) -> Iterator[Finding]:
+    if config.state is not None:
+        yield from _kafka_topic(("state", "topic"), config.state.topic)
+
+
+def _kafka(config: Config) -> Iterator[Finding]:
+    kafka = config.kafka
+    if kafka is None:
+        return
+    if not kafka.bootstrap_servers:
+        yield Finding(("kafka", "bootstrap_servers"), "names no server", "at least one")
+    yield from _kafka_topic(("kafka", "dead_letter_topic"), kafka.dead_letter_topic)
+    yield from _kafka_topic(("kafka", "event_topic"), kafka.event_topic)
+    if kafka.batch_bytes > kafka.transaction_bytes:
+        most = f"at most transaction_bytes, {format_size(kafka.transaction_bytes)}"
+        yield Finding(("kafka", "batch_bytes"), "one batch is more than a whole transaction", most)
+    yield from _kafka_security(kafka)
+
+
+def _kafka_security(kafka: Kafka) -> Iterator[Finding]:
+    security, path = kafka.security, ("kafka", "security")
+    log_in = [name for name in ("username", "password_file") if getattr(security, name) is not None]
+    tls = [name for name in ("ca", "certificate", "private_key") if getattr(security, name) is not None]
+    if security.protocol.startswith("SASL") and len(log_in) < 2:
+        yield Finding(path, f'protocol = "{security.protocol}" needs an account', "username and password_file")
+    if log_in and not security.protocol.startswith("SASL"):
+        yield Finding((*path, log_in[0]), f'is not used with protocol = "{security.protocol}"', '"SASL_SSL"')
+    if tls and not security.protocol.endswith("SSL"):
+        yield Finding((*path, tls[0]), f'is not used with protocol = "{security.protocol}"', '"SSL", "SASL_SSL"')
+    yield from _key_pair(security, path)
+
+
+def _key_pair(security: KafkaSecurity, path: KeyPath) -> Iterator[Finding]:
+    if (security.certificate is None) != (security.private_key is None):
+        have, lack = ("certificate", "private_key") if security.private_key is None else ("private_key", "certificate")
+        yield Finding((*path, have), f"is of no use without {lack}", f"both {have} and {lack}, or neither")
+
+
+def _segments(config: Config) -> Iterator[Finding]:
+    """Whatever is taken in must fit into a segment, and a lane needs one to write and one to forward from."""
+    yield from _segment(config, ("queue",), config.queue.segment_bytes, config.queue.max_bytes)
+    for name, lane in config.lanes.items():
+        if lane.segment_bytes is not None or lane.max_bytes is not None:
+            segment_bytes = lane.segment_bytes or config.queue.segment_bytes
+            yield from _segment(config, ("lanes", name), segment_bytes, lane.max_bytes or config.queue.max_bytes)
+    yield from _segment(config, ("downlink",), config.downlink.segment_bytes, config.downlink.max_bytes)
+
+
+def _segment(config: Config, path: KeyPath, segment_bytes: int, max_bytes: int) -> Iterator[Finding]:
+    largest, name = max(
+        (config.mqtt.max_packet_size, "mqtt.max_packet_size"),
+        (config.state.document_max_bytes if config.state else 0, "state.document_max_bytes"),
+    )
+    if segment_bytes < largest + RECORD_OVERHEAD:
+        least = f"at least {name} and 64 KiB, {format_size(largest + RECORD_OVERHEAD)}"
+        needs: tuple[KeyPath, ...] = (tuple(name.split(".")), ("queue", "segment_bytes"))
+        problem = f"{format_size(segment_bytes)} does not hold the largest message"
+        yield Finding((*path, "segment_bytes"), problem, least, needs=needs)
+    if max_bytes < 2 * segment_bytes:
+        least = f"at least two segments, {format_size(2 * segment_bytes)}"
+        needs = (("queue", "segment_bytes"), ("queue", "max_bytes"))
+        yield Finding((*path, "max_bytes"), f"{format_size(max_bytes)} is too little", least, needs=needs)
+
+
+def _supervisor(config: Config) -> Iterator[Finding]:
+    supervisor = config.supervisor
+    if supervisor.restart_delay > supervisor.restart_delay_max:
+        most = f"at most restart_delay_max, {supervisor.restart_delay_max:g} s"
+        yield Finding(("supervisor", "restart_delay"), "is longer than it may become", most)
+
+
+def _kafka_topic(path: KeyPath, topic: str) -> Iterator[Finding]:
+    if not _KAFKA_TOPIC.fullmatch(topic) or topic in (".", ".."):
+        yield Finding(path, f'"{topic}" is no Kafka topic', _KAFKA_TOPIC_ALLOWED)
+
+
+def _lane_name(path: KeyPath, lane: str) -> Iterator[Finding]:
+    """A lane's name is the name of a directory and a part of a consumer group's."""
+    if not _LANE.fullmatch(lane):
+        yield Finding(path, f'"{lane}" is no name for a lane', _LANE_ALLOWED)
+
+
+_RULES: Final[tuple[Rule, ...]] = (
+    _gateway_id,
+    _listeners,
+    _routes,
+    _lanes,
+    _sink,
+    _downlink,
+    _state,
+    _kafka,
+    _segments,
+    _supervisor,
+)
