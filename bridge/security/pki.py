@@ -1,0 +1,218 @@
+"""Authority: a site's own device CA, and the certificates it makes (EC P-256, X.509 v3, RFC 5280).
+
+It makes them in memory; which files they are in is the business of `ca_directory`. It knows no intermediate CAs and
+no certificate requests.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from bridge.security.identity import URI_PREFIX, check_device_id
+
+CA_DAYS = 20 * 365
+"""A CA outlives the devices in the field, since nobody can walk to all of them to change it."""
+DEVICE_DAYS = 5 * 365
+SERVER_DAYS = 825
+"""The longest that common TLS clients take from a server."""
+BACKDATE = timedelta(hours=1)
+"""What a fresh certificate's beginning lies in the past, for devices whose clock is somewhat behind."""
+COMMON_NAME_MAX_CHARS = 64
+"""Of an X.520 common name (RFC 5280 appendix A, ub-common-name); a longer device id goes into a SAN URI."""
+
+
+class Validity(NamedTuple):
+    """From when to when a certificate holds; both with a time zone."""
+
+    not_before: datetime
+    not_after: datetime
+
+    @classmethod
+    def days(cls, days: float) -> Validity:
+        """From now (less `BACKDATE`) for so many days."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        return cls(now - BACKDATE, now + timedelta(days=days))
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A certificate, its private key, and the CA certificates above it."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    issuers: tuple[x509.Certificate, ...] = ()
+
+    def certificate_pem(self) -> bytes:
+        """Return the certificate alone as PEM."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def key_pem(self) -> bytes:
+        """Return the private key as unencrypted PKCS #8 PEM: write it with mode 0600."""
+        return self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def bundle_pem(self) -> bytes:
+        """Return certificate, issuers and key in one text: the one file a device needs (its CA file, too)."""
+        issuers = b"".join(issuer.public_bytes(serialization.Encoding.PEM) for issuer in self.issuers)
+        return self.certificate_pem() + issuers + self.key_pem()
+
+
+class Authority:
+    """A CA: its certificate and its key. It can sign leaves only (path length 0)."""
+
+    def __init__(self, credential: Credential) -> None:
+        self.credential = credential
+        self._identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(credential.key.public_key())
+
+    @classmethod
+    def create(cls, name: str, validity: Validity | None = None) -> Authority:
+        """Make a self-signed CA with `name` as its common name (64 characters at the most, else ValueError)."""
+        key = _new_key()
+        subject = _common_name(name)
+        builder = (
+            _builder(subject, subject, key, validity or Validity.days(CA_DAYS))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(signs_certificates=True), critical=True)
+        )
+        return cls(Credential(builder.sign(key, hashes.SHA256()), key))
+
+    @classmethod
+    def from_pem(cls, certificate: bytes, key: bytes) -> Authority:
+        """Read a CA from its two PEM texts.
+
+        Raises:
+            ValueError: they cannot be read, do not belong together, or are not of a CA on an elliptic curve.
+        """
+        parsed = x509.load_pem_x509_certificate(certificate)
+        private = serialization.load_pem_private_key(key, None)
+        if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != parsed.public_key():
+            raise ValueError("the CA's key is not an EC key, or not the one of its certificate")
+        if not parsed.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            raise ValueError("the certificate is not a CA's")
+        return cls(Credential(parsed, private))
+
+    def issue_device(self, device: str, validity: Validity | None = None) -> Credential:
+        """Make a device's certificate: client authentication only, the device id as its name.
+
+        Raises:
+            IdentityError: `device` does not do as a device id.
+        """
+        check_device_id(device)
+        if len(device) <= COMMON_NAME_MAX_CHARS:
+            return self._issue(_common_name(device), ExtendedKeyUsageOID.CLIENT_AUTH, (), validity, DEVICE_DAYS)
+        uri = x509.UniformResourceIdentifier(URI_PREFIX + device)
+        return self._issue(x509.Name([]), ExtendedKeyUsageOID.CLIENT_AUTH, (uri,), validity, DEVICE_DAYS)
+
+    def issue_server(self, name: str, hosts: Sequence[str] = (), validity: Validity | None = None) -> Credential:
+        """Make the listener's certificate, for `hosts` (DNS names and IP addresses) or `default_hosts()`.
+
+        Raises:
+            ValueError: a host is neither, or `name` is longer than 64 characters.
+        """
+        alternatives = [_general_name(host) for host in hosts or default_hosts()]
+        return self._issue(_common_name(name), ExtendedKeyUsageOID.SERVER_AUTH, alternatives, validity, SERVER_DAYS)
+
+    def crl(self, revoked: Iterable[x509.RevokedCertificate] = (), number: int = 1) -> bytes:
+        """Return a signed revocation list as PEM.
+
+        It says to be current for as long as the CA lives: OpenSSL refuses *every* certificate once a CRL is past its
+        next update, and a site must not lose all its devices because nobody signed a new empty list.
+        """
+        validity = self._within_own(Validity.days(CA_DAYS))
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.credential.certificate.subject)
+            .last_update(validity.not_before)
+            .next_update(validity.not_after)
+            .add_extension(self._identifier, critical=False)
+            .add_extension(x509.CRLNumber(number), critical=False)
+        )
+        for entry in revoked:
+            builder = builder.add_revoked_certificate(entry)
+        return builder.sign(self.credential.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def _issue(
+        self,
+        subject: x509.Name,
+        usage: x509.ObjectIdentifier,
+        alternatives: Sequence[x509.GeneralName],
+        validity: Validity | None,
+        days: float,
+    ) -> Credential:
+        own = self.credential.certificate
+        key = _new_key()
+        builder = (
+            _builder(subject, own.subject, key, self._within_own(validity or Validity.days(days)))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(self._identifier, critical=False)
+        )
+        if alternatives:  # without a subject they are the only name, and then critical (RFC 5280 §4.2.1.6)
+            names = x509.SubjectAlternativeName(alternatives)
+            builder = builder.add_extension(names, critical=not subject.rdns)
+        return Credential(builder.sign(self.credential.key, hashes.SHA256()), key, (own,))
+
+    def _within_own(self, validity: Validity) -> Validity:
+        """Cut `validity` to the CA's own end: what outlives its issuer only fails later and less plainly."""
+        return validity._replace(not_after=min(validity.not_after, self.credential.certificate.not_valid_after_utc))
+
+
+def default_hosts() -> tuple[str, ...]:
+    """Return the names a gateway is reached by on itself and in its network: loopback and its host name."""
+    return ("localhost", socket.gethostname(), "127.0.0.1", "::1")
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, validity: Validity
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(validity.not_before)
+        .not_valid_after(validity.not_after)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _common_name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
