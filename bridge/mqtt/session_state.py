@@ -1,0 +1,129 @@
+"""SessionState: what of a client outlives its connection (MQTT5 §4.1).
+
+It holds values and their bounds, no protocol: `Session` moves it. It never expires itself: the broker, which owns it,
+has the clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Protocol
+
+import msgspec
+
+from bridge.config import Mqtt
+from bridge.message import Message
+from bridge.mqtt.subscription import Subscription
+
+
+class Stage(IntEnum):
+    """How far a QoS 2 publication from the client has come."""
+
+    RECEIVED = 0
+    DURABLE = 1
+    RELEASED = 2
+
+
+class Connection(Protocol):
+    """The part of a `Session` that an exchange begun on another connection needs."""
+
+    version: int
+
+    def answer(self, packet: bytes, *, settles: bool) -> None:
+        """Sends an acknowledgement; nothing when closed. `settles`: the client may send one more publication for it."""
+
+
+class Exchange:
+    """One QoS 2 publication from the client, from its PUBLISH to our PUBCOMP."""
+
+    __slots__ = ("connection", "stage")
+
+    def __init__(self, stage: Stage, connection: Connection | None) -> None:
+        self.stage = stage
+        self.connection = connection
+        """The newest connection that spoke of it: the one that gets the answer."""
+
+
+class Outgoing(msgspec.Struct):
+    """One QoS 1 or 2 message to the client, queued or in flight."""
+
+    message: Message
+    qos: int
+    retain: bool
+    identifiers: tuple[int, ...]
+    packet_id: int = 0
+    """0 while queued."""
+    released: bool = False
+    """QoS 2: PUBREC has come; PUBREL is what is repeated, not PUBLISH [MQTT-4.3.3-6]."""
+    expires: float | None = None
+    """Reading of the broker's clock, seconds, after which it is not worth sending (MQTT5 §3.3.2.3.3)."""
+
+    @property
+    def size(self) -> int:
+        """Bytes it is counted with in the queue: payload and topic."""
+        return len(self.message.payload) + len(self.message.topic)
+
+
+class SessionState:
+    """A client's subscriptions, its exchanges in progress and the messages that wait for it."""
+
+    def __init__(self, client_id: str, version: int, expiry_s: int, limits: Mqtt) -> None:
+        self.client_id = client_id
+        self.version = version
+        """Protocol level of its newest connection: 3 (3.1), 4 (3.1.1) or 5."""
+        self.expiry_s = expiry_s
+        """How long it outlives the connection, seconds; 0: not at all."""
+        self.subscriptions: dict[str, Subscription] = {}
+        """By filter, kept by the broker."""
+        self.incoming: dict[int, Exchange] = {}
+        """QoS 2 publications from the client, by packet id."""
+        self.in_flight: dict[int, Outgoing] = {}
+        """Sent and not finished, by packet id, in the order in which they are to be repeated."""
+        self.queue: deque[Outgoing] = deque()
+        """Waiting for room in the window, or for the client; oldest first."""
+        self.queue_bytes = 0
+        self.dropped = 0
+        """Messages this client never got: its queue was full, they had expired, or its Maximum Packet Size was too small."""
+        self.last_packet_id = 0
+        self._limits = limits
+
+    def restore_incoming(self, packet_ids: Iterable[int]) -> None:
+        """Takes up QoS 2 hand-shakes that were durable before a restart."""
+        self.incoming.update((packet_id, Exchange(Stage.DURABLE, None)) for packet_id in packet_ids)
+
+    def enqueue(self, message: Message, subscription: Subscription, *, retained: bool = False,
+                expires: float | None = None) -> bool:
+        """Keeps a message for a client that is away; False: dropped (QoS 0, or the queue is full)."""
+        return self.put(outgoing(message, subscription, retained=retained, expires=expires))
+
+    def put(self, item: Outgoing) -> bool:
+        """Queues `item`; False: dropped."""
+        room = len(self.queue) < self._limits.queue_max_messages
+        if not item.qos or not room or self.queue_bytes + item.size > self._limits.queue_max_bytes:
+            self.dropped += 1
+            return False
+        self.queue.append(item)
+        self.queue_bytes += item.size
+        return True
+
+    def take(self) -> Outgoing:
+        """The oldest queued message; IndexError when there is none."""
+        item = self.queue.popleft()
+        self.queue_bytes -= item.size
+        return item
+
+    def next_packet_id(self) -> int:
+        """A packet id no message in flight has [MQTT-2.2.1-3]; the window keeps far below 65,535 of them in use."""
+        while True:
+            self.last_packet_id = self.last_packet_id % 0xFFFF + 1
+            if self.last_packet_id not in self.in_flight:
+                return self.last_packet_id
+
+
+def outgoing(message: Message, subscription: Subscription, *, retained: bool, expires: float | None) -> Outgoing:
+    """What of `message` goes to a subscriber: the lower QoS (MQTT5 §3.8.4), RETAIN by its options [MQTT-3.3.1-12]."""
+    retain = retained or (subscription.retain_as_published and message.retain)
+    qos = min(message.qos, subscription.qos)
+    return Outgoing(message, qos, retain, subscription.identifiers, expires=expires)
