@@ -140,6 +140,8 @@ class Queue(msgspec.Struct, frozen=True):
     on_full: Literal["block"] = "block"
     """`block`: acknowledgements wait and reading stops; nothing acknowledged is ever dropped."""
     segment_bytes: Size = 16 * MIB
+    spare_segments: int = 1
+    """Segments written out with zeros ahead of time, of each lane."""
     commit: Commit = Commit()
     pending_bytes: Size = 16 * MIB
     """Of records that wait for their commit in memory; beyond it reading from devices stops for a moment."""

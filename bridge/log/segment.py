@@ -1,0 +1,166 @@
+"""The segment: a header page and the frames behind it. Writer, reader and recovery share this one definition.
+
+Pure but for names of files: it computes on bytes and does no I/O. Byte by byte: docs/queue-format.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from crc32c import crc32c
+
+PAGE_BYTES: Final = 4096
+"""The header's page; also the unit in which frames are padded, so that no write has to read the disk first."""
+ALIGN: Final = 8
+"""A frame begins at a multiple of this."""
+MAGIC: Final = b"BUSBRLOG"
+FORMAT: Final = 1
+SUFFIX: Final = ".seg"
+
+_IDENTITY = struct.Struct("<8sIIQ16sQqQ")
+_CRC = struct.Struct("<I")
+HEADER_BYTES: Final = _IDENTITY.size + _CRC.size
+
+_FRAME = struct.Struct("<IIIIQ16s")
+FRAME_BYTES: Final = _FRAME.size
+"""Of the frame's own head: 40."""
+_COVERED_FROM: Final = 4
+_SEQ_AT: Final = 16
+_KEEP_GIL: Final = -1
+"""A CRC takes microseconds; giving the GIL up for it may take milliseconds to get it back."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    """Which segment this is."""
+
+    segment_bytes: int
+    log_id: bytes
+    """16 bytes."""
+    first_seq: int
+    created_ns: int
+    """Unix nanoseconds."""
+    salt: int
+    """64 random bits: two lives of one file differ even where the clock stands still."""
+
+    def encode(self) -> bytes:
+        """The header's page, PAGE_BYTES long."""
+        fields = self._fields()
+        return (fields + _CRC.pack(crc32c(fields))).ljust(PAGE_BYTES, b"\0")
+
+    @property
+    def seed(self) -> int:
+        """What each frame's CRC begins with: the CRC32C of the fields above."""
+        return crc32c(self._fields())
+
+    def _fields(self) -> bytes:
+        return _IDENTITY.pack(
+            MAGIC, FORMAT, PAGE_BYTES, self.segment_bytes, self.log_id, self.first_seq, self.created_ns, self.salt
+        )
+
+
+def decode_header(page: bytes) -> Header | None:
+    """The header that `page` begins with; None if it is not one of this format, whole and undamaged."""
+    if len(page) < PAGE_BYTES:
+        return None
+    magic, version, page_bytes, *rest = _IDENTITY.unpack_from(page)
+    (crc,) = _CRC.unpack_from(page, _IDENTITY.size)
+    if (magic, version, page_bytes) != (MAGIC, FORMAT, PAGE_BYTES) or crc != crc32c(page[: _IDENTITY.size]):
+        return None
+    return Header(*rest)
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """One group commit, found in a buffer and proven by its CRC."""
+
+    at: int
+    """Offset of the frame in the buffer; its records follow FRAME_BYTES later."""
+    end: int
+    """Offset behind its last record."""
+    first_seq: int
+    count: int
+    """Sequence numbers it takes; 0: it is the checkpoint that opens a segment."""
+    boot: bytes
+
+    @property
+    def records_at(self) -> int:
+        """Offset of the first record."""
+        return self.at + FRAME_BYTES
+
+    @property
+    def next_at(self) -> int:
+        """Offset of the next frame, if there is one."""
+        return aligned(self.end)
+
+    @property
+    def next_seq(self) -> int:
+        """The sequence number behind its last record."""
+        return self.first_seq + self.count
+
+
+def aligned(offset: int) -> int:
+    """The next multiple of ALIGN."""
+    return -(-offset // ALIGN) * ALIGN
+
+
+def encode_frame(seed: int, first_seq: int, count: int, boot: bytes, records: list[bytes]) -> tuple[bytes, bytes]:
+    """One frame, padded with zeros to ALIGN, in two pieces to be written behind each other (one copy less)."""
+    size = FRAME_BYTES + sum(map(len, records))
+    head = _FRAME.pack(0, size, count, 0, first_seq, boot)[_COVERED_FROM:]
+    rest = b"".join((head, *records, bytes(aligned(size) - size)))
+    with memoryview(rest) as view:
+        return _CRC.pack(crc32c(view[: size - _COVERED_FROM], seed, _KEEP_GIL)), rest
+
+
+def frame_size(data: bytes, at: int) -> int | None:
+    """How long the frame at `data[at:]` says it is; None where its head is cut off or it says nonsense."""
+    if len(data) - at < FRAME_BYTES:
+        return None
+    size: int = _FRAME.unpack_from(data, at)[1]
+    return size if size > FRAME_BYTES else None
+
+
+def decode_frame(data: bytes, at: int, seed: int, first_seq: int) -> Frame | None:
+    """The frame at `data[at:]` that begins with record `first_seq`; None if there is no such, whole and undamaged."""
+    if len(data) - at < FRAME_BYTES:
+        return None
+    crc, size, count, _, first, boot = _FRAME.unpack_from(data, at)
+    end = at + size
+    if first != first_seq or size <= FRAME_BYTES or end > len(data):
+        return None
+    with memoryview(data) as view:
+        if crc32c(view[at + _COVERED_FROM : end], seed, _KEEP_GIL) != crc:
+            return None
+    return Frame(at, end, first, count, boot)
+
+
+def find_frame(data: bytes, start: int, seed: int, beyond_seq: int) -> Frame | None:
+    """The first undamaged frame at or behind `data[start:]` whose first record is `beyond_seq` or a later one.
+
+    `data` begins at a multiple of ALIGN in the file. Only heads with a credible number are tried, so that what is left
+    of a file's earlier lives (all of smaller numbers) costs no CRC.
+    """
+    start = aligned(start)
+    last_seq = beyond_seq + len(data)
+    words = struct.unpack_from(f"<{max(0, len(data) - start - _SEQ_AT) // ALIGN}Q", data, min(start + _SEQ_AT, len(data)))
+    for index, word in enumerate(words):
+        if beyond_seq <= word <= last_seq:
+            frame = decode_frame(data, start + index * ALIGN, seed, word)
+            if frame is not None and frame.count:
+                return frame
+    return None
+
+
+def segment_name(first_seq: int) -> str:
+    """The file name of the segment that begins with record `first_seq`."""
+    return f"{first_seq:020d}{SUFFIX}"
+
+
+def list_segments(directory: Path) -> list[tuple[int, Path]]:
+    """`(first_seq, path)` of every segment by its name, oldest first; costs a listing, whatever the backlog."""
+    found = [
+        (int(path.stem), path) for path in directory.glob("*" + SUFFIX) if path.stem.isdecimal() and len(path.stem) == 20
+    ]
+    return sorted(found)

@@ -1,0 +1,58 @@
+"""LogSettings: the bounds of one lane, gathered from the configuration."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.config import MIB, Commit, Downlink, Lane, Queue
+from bridge.log.segment import PAGE_BYTES
+
+SEGMENTS_MIN = 4
+"""A log that may grow to no more than this many segments is cut into smaller ones."""
+
+
+class LogSettings(msgspec.Struct, frozen=True):
+    """Bounds of one lane; all sizes are bytes."""
+
+    max_bytes: int = 1024 * MIB
+    """All files of the lane together, pre-written ones too."""
+    free_space_floor: int = 0
+    """Of the file system; below it the log does not grow."""
+    segment_bytes: int = 16 * MIB
+    commit: Commit = Commit()
+    spare_segments: int = 1
+    """Pre-written segments kept ready."""
+
+    def __post_init__(self) -> None:
+        """Fits the segments to the bound, in whole pages.
+
+        Raises:
+            ValueError: `max_bytes` is too small for a log.
+        """
+        fitting = min(self.segment_bytes, self.max_bytes // SEGMENTS_MIN) // PAGE_BYTES * PAGE_BYTES
+        if fitting < SEGMENTS_MIN * PAGE_BYTES:
+            raise ValueError(f"max_bytes of {self.max_bytes} and segments of {self.segment_bytes} bytes are too small")
+        msgspec.structs.force_setattr(self, "segment_bytes", fitting)
+
+    @classmethod
+    def for_lane(cls, queue: Queue, lane: Lane | None = None) -> LogSettings:
+        """What `[queue]` says, with what `[lanes.NAME]` says otherwise."""
+        lane = lane or Lane()
+        return cls(
+            max_bytes=queue.max_bytes if lane.max_bytes is None else lane.max_bytes,
+            free_space_floor=queue.free_space_floor,
+            segment_bytes=queue.segment_bytes if lane.segment_bytes is None else lane.segment_bytes,
+            commit=queue.commit,
+            spare_segments=queue.spare_segments,
+        )
+
+    @classmethod
+    def for_downlink(cls, downlink: Downlink, queue: Queue) -> LogSettings:
+        """What `[downlink]` says; the rest as `[queue]` does."""
+        return cls(
+            max_bytes=downlink.max_bytes,
+            free_space_floor=queue.free_space_floor,
+            segment_bytes=downlink.segment_bytes,
+            commit=queue.commit,
+            spare_segments=queue.spare_segments,
+        )
