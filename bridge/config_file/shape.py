@@ -173,14 +173,10 @@ def _within(notes: tuple[object, ...], value: object) -> None:
 def _bounds(notes: tuple[object, ...]) -> str:
     formats: dict[str, Callable[[Any], str]] = {"size": format_size, "duration": format_duration}
     show = formats.get(_unit(notes), str)
+    metas = [note for note in notes if isinstance(note, msgspec.Meta)]
     signs = {"ge": "at least", "gt": "more than", "le": "at most"}
-    words = [
-        f"{sign} {show(bound)}"
-        for note in notes
-        if isinstance(note, msgspec.Meta)
-        for name, sign in signs.items()
-        if (bound := getattr(note, name)) is not None
-    ]
+    bounds = [(sign, getattr(meta, name)) for meta in metas[-1:] for name, sign in signs.items()]
+    words = [f"{sign} {show(bound)}" for sign, bound in bounds if bound is not None]
     return ", " + " and ".join(words) if words else ""
 
 
