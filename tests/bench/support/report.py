@@ -15,7 +15,7 @@ DEVICE_AIMS_US = {Case("tls", 1): 25.0, Case("tls", 10): 8.0}
 BUS_AIM_US = 3.0
 """CPU of the bus side for each record forwarded, microseconds."""
 
-LATENCY_COLUMNS = ("server", "transport", "window", "messages/s", "p50 ms", "p90 ms", "p99 ms", "max ms")
+LATENCY_COLUMNS = ("server", "transport", "window", "messages/s", "p50", "p90", "p99", "max")
 COST_COLUMNS = ("server", "transport", "window", "device", "aim", "bus", "aim", "Kafka", "loadgen")
 FORWARDING_COLUMNS = ("transport", "window", "records/s", "behind at the end", "caught up after, s")
 
@@ -81,7 +81,7 @@ def show(console: Console, results: Sequence[Result]) -> None:
     """Prints the tables, then each aim that was missed."""
     ordered = sorted(results, key=lambda result: (result.case.transport, result.case.window, result.server))
     forwarded = [(result, result.forwarding) for result in ordered if result.forwarding is not None]
-    console.print(_table("Publish to PUBACK", LATENCY_COLUMNS, [_latency_row(result) for result in ordered]))
+    console.print(_table("Publish to PUBACK, milliseconds", LATENCY_COLUMNS, [_latency_row(result) for result in ordered]))
     title = "CPU µs: of the bus side for each record forwarded, of the others for each message acknowledged"
     console.print(_table(title, COST_COLUMNS, [_cost_row(result) for result in ordered]))
     if forwarded:
