@@ -1,0 +1,101 @@
+"""`busbridge run` and `busbridge check`: the daemon, and a look at what it would run with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.cli.failure import FOUND, USAGE, Failure
+
+if TYPE_CHECKING:
+    from bridge.config import Config
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
+
+
+def run(config: ConfigFile) -> None:
+    """Run the gateway in the foreground. SIGTERM and Ctrl-C stop it cleanly.
+
+    \b
+    Example:
+      busbridge run --config /etc/busbridge/busbridge.toml
+    """
+    loaded = _load(config)
+    from bridge.device_side import daemon
+
+    raise typer.Exit(daemon.run(loaded, config))
+
+
+def check(config: ConfigFile) -> None:
+    """Read the configuration and every file it names, and say what was found. Exit code 3: something is wrong.
+
+    \b
+    Example:
+      busbridge check --config busbridge.toml
+    """
+    loaded = _load(config)
+    from bridge.config_file import warnings
+
+    typer.echo(f"gateway {loaded.gateway.id}, data in {loaded.gateway.data_dir}")
+    for line in _summary(loaded):
+        typer.echo(line)
+    for warning in warnings(loaded):
+        typer.echo(f"warning: {warning}")
+    wrong = _broken_files(loaded)
+    if wrong:
+        raise Failure("; ".join(wrong), FOUND)
+    typer.echo("All well.")
+
+
+def _load(path: Path) -> Config:
+    from bridge.config_file import ConfigErrors, load
+
+    try:
+        return load(path)
+    except ConfigErrors as errors:
+        raise Failure("\n  ".join(["the configuration cannot be used:", *map(str, errors.errors)]), USAGE) from errors
+
+
+def _summary(config: Config) -> list[str]:
+    listeners = [f"listens on {each.bind} ({_security(each.tls is not None)})" for each in config.listeners]
+    routes = [
+        f"{route.filter} goes to {route.topic}, lane {route.lane}, {_sealing(route.recipients)}"
+        for route in config.routes
+    ]
+    return listeners + routes + [_sink(config)]
+
+
+def _security(tls: bool) -> str:
+    return "mutual TLS" if tls else "no TLS"
+
+
+def _sealing(recipients: tuple[str, ...]) -> str:
+    return f"sealed for {', '.join(recipients)}" if recipients else "not sealed"
+
+
+def _sink(config: Config) -> str:
+    if config.kafka is not None:
+        return f"forwards to Kafka at {', '.join(config.kafka.bootstrap_servers)} ({config.kafka.delivery})"
+    if config.jsonl is not None:
+        return f"forwards to files in {config.jsonl.directory}"
+    return "forwards nothing: a local MQTT broker"
+
+
+def _broken_files(config: Config) -> list[str]:
+    from bridge.security import keys, tls
+
+    wrong = []
+    for listener in config.listeners:
+        try:
+            if listener.tls is not None:
+                tls.server_context(listener.tls)
+        except OSError as error:
+            wrong.append(f"listener {listener.bind}: its certificate, key, client_ca or crl cannot be used: {error}")
+    for name, recipient in config.recipients.items():
+        try:
+            keys.load_public(recipient.public_key)
+        except keys.KeyFileError as error:
+            wrong.append(f"recipient {name}: {error}")
+    return wrong

@@ -1,0 +1,104 @@
+"""Reading a Kafka topic from its beginning to where it ends now, as `read_committed`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from bridge.cli.exported import Record, RecordError
+
+POLL_MS = 500
+IDLE_S = 3.0
+"""Nothing new for so long ends the reading, too: the end may lie behind a transaction that is still open."""
+
+
+class TopicError(Exception):
+    """Kafka cannot be reached, or has no such topic."""
+
+
+def read_topic(server: str, topic: str, most: int | None) -> Iterator[Record | RecordError]:
+    """Yield the topic's records, `most` at the most; what is wrong with one is given in its place.
+
+    Raises:
+        TopicError: see there.
+    """
+    with asyncio.Runner() as runner, _quiet_client():
+        consumer = runner.run(_started(server, topic))
+        try:
+            yield from _records(runner, consumer, most)
+        except KafkaError as error:
+            raise TopicError(f"reading {topic} from Kafka at {server} failed: {error}") from error
+        finally:
+            runner.run(consumer.stop())
+
+
+def _records(runner: asyncio.Runner, consumer: Any, most: int | None) -> Iterator[Record | RecordError]:
+    ends = runner.run(consumer.end_offsets(consumer.assignment()))
+    left = most if most is not None else sum(ends.values())
+    deadline = time.monotonic() + IDLE_S
+    while left > 0 and time.monotonic() < deadline:
+        batches = runner.run(consumer.getmany(timeout_ms=POLL_MS, max_records=min(left, 5000)))
+        for batch in batches.values():
+            left -= len(batch)
+            deadline = time.monotonic() + IDLE_S
+            yield from map(_record, batch)
+        if not batches and runner.run(_behind_nothing(consumer, ends)):
+            return
+
+
+async def _behind_nothing(consumer: Any, ends: dict[Any, int]) -> bool:
+    return all([await consumer.position(partition) >= end for partition, end in ends.items()])
+
+
+async def _started(server: str, topic: str) -> Any:
+    new_consumer: Callable[..., Any] = AIOKafkaConsumer  # aiokafka has no types
+    consumer = new_consumer(
+        topic,
+        bootstrap_servers=server,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    try:
+        await consumer.start()
+        known = topic in await consumer.topics()
+    except (KafkaError, OSError) as error:
+        await consumer.stop()
+        raise TopicError(f"Kafka at {server} cannot be reached: {error}") from error
+    if not known:
+        await consumer.stop()
+        raise TopicError(f"Kafka at {server} has no topic {topic}")
+    return consumer
+
+
+def _record(message: Any) -> Record | RecordError:
+    headers = dict(message.headers)
+    try:
+        return Record(
+            (message.key or b"").decode(),
+            headers.get("mqtt-topic", b"").decode(),
+            int(headers["seq"]),
+            headers,
+            message.value or b"",
+        )
+    except (KeyError, ValueError) as error:
+        place = f"partition {message.partition}, offset {message.offset}"
+        return RecordError(f"{place}: no record of a gateway: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def _quiet_client() -> Iterator[None]:
+    """Keep aiokafka's log off stderr: what matters of it becomes one plain sentence."""
+    logger = logging.getLogger("aiokafka")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
