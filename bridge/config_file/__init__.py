@@ -67,7 +67,7 @@ def _document(text: str, name: str) -> dict[str, object]:
 def _rests_on(finding: Finding, wrong: Collection[KeyPath]) -> bool:
     """Say whether a finding judges something that is wrong already, and so may be mistaken."""
     entry = finding.path[:2]
-    return any(path[:2] == entry or path in finding.needs for path in wrong)
+    return any(path[:2] == entry[: len(path)] or path in finding.needs for path in wrong)
 
 
 def _placed(findings: Iterable[Finding], text: str, name: str) -> list[ConfigError]:
