@@ -79,6 +79,8 @@ class Mqtt(msgspec.Struct, frozen=True):
     topic_max_bytes: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1024
     """Of a topic name or filter; the standard's limit is 65,535."""
     topic_levels_max: Count = 64
+    topic_cache_max: Count = 64
+    """Checked topic names remembered for one connection."""
     subscriptions_max: Count = 256
     """Of one client."""
 
@@ -141,7 +143,9 @@ class Queue(msgspec.Struct, frozen=True):
     """`block`: acknowledgements wait and reading stops; nothing acknowledged is ever dropped."""
     segment_bytes: Size = 16 * MIB
     spare_segments: int = 1
-    """Segments written out with zeros ahead of time, of each lane."""
+    """Segments of each lane written out with zeros ahead of time."""
+    spare_segments_max: Count = 4
+    """Segments of each lane kept for reuse when what was in them is forwarded; more are given back."""
     commit: Commit = Commit()
     pending_bytes: Size = 16 * MIB
     """Of records that wait for their commit in memory; beyond it reading from devices stops for a moment."""

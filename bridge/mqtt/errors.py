@@ -1,4 +1,4 @@
-"""What a peer did wrong. Raised inside the engine only: `Session` turns it into DISCONNECT and a `Disconnected` event."""
+"""What a peer did wrong. Raised inside the engine only: `Session` makes DISCONNECT and a `Disconnected` event of it."""
 
 from __future__ import annotations
 

@@ -133,9 +133,7 @@ _TABLE: dict[int, tuple[Codec, frozenset[PacketType]]] = {
     _P.SUBSCRIPTION_IDENTIFIER_AVAILABLE: (_FLAG, _CONNACK),
     _P.SHARED_SUBSCRIPTION_AVAILABLE: (_FLAG, _CONNACK),
 }
-_REPEATABLE = frozenset(((_P.USER_PROPERTY, where) for where in _ANYWHERE)) | {
-    (_P.SUBSCRIPTION_IDENTIFIER, _T.PUBLISH)
-}
+_REPEATABLE = frozenset((_P.USER_PROPERTY, where) for where in _ANYWHERE) | {(_P.SUBSCRIPTION_IDENTIFIER, _T.PUBLISH)}
 _LISTED = frozenset((_P.USER_PROPERTY, _P.SUBSCRIPTION_IDENTIFIER))
 """Their value is a list wherever they stand."""
 
@@ -149,7 +147,7 @@ def decode(reader: Reader, where: PacketType) -> Properties:
     if not size:
         return {}
     fields = Reader(reader.data, reader.at, reader.at + size)
-    reader.bytes(size)
+    reader.take(size)
     found: Properties = {}
     while fields.more():
         _decode_one(fields, where, found)

@@ -26,13 +26,14 @@ class Stage(IntEnum):
     RELEASED = 2
 
 
-class Connection(Protocol):
-    """The part of a `Session` that an exchange begun on another connection needs."""
+class Answering(Protocol):
+    """What an exchange needs of the connection that waits for its answer. A closed one keeps silent."""
 
-    version: int
+    def pubrec(self, packet_id: int, reason: int) -> None:
+        """The message is durable, or refused by a reason >= 0x80."""
 
-    def answer(self, packet: bytes, *, settles: bool) -> None:
-        """Sends an acknowledgement; nothing when closed. `settles`: the client may send one more publication for it."""
+    def pubcomp(self, packet_id: int) -> None:
+        """The release is durable."""
 
 
 class Exchange:
@@ -40,7 +41,7 @@ class Exchange:
 
     __slots__ = ("connection", "stage")
 
-    def __init__(self, stage: Stage, connection: Connection | None) -> None:
+    def __init__(self, stage: Stage, connection: Answering | None) -> None:
         self.stage = stage
         self.connection = connection
         """The newest connection that spoke of it: the one that gets the answer."""
@@ -85,7 +86,7 @@ class SessionState:
         """Waiting for room in the window, or for the client; oldest first."""
         self.queue_bytes = 0
         self.dropped = 0
-        """Messages this client never got: its queue was full, they had expired, or its Maximum Packet Size was too small."""
+        """Messages this client never got: queue full, expired, or larger than its Maximum Packet Size."""
         self.last_packet_id = 0
         self._limits = limits
 
@@ -93,8 +94,9 @@ class SessionState:
         """Takes up QoS 2 hand-shakes that were durable before a restart."""
         self.incoming.update((packet_id, Exchange(Stage.DURABLE, None)) for packet_id in packet_ids)
 
-    def enqueue(self, message: Message, subscription: Subscription, *, retained: bool = False,
-                expires: float | None = None) -> bool:
+    def enqueue(
+        self, message: Message, subscription: Subscription, *, retained: bool = False, expires: float | None = None
+    ) -> bool:
         """Keeps a message for a client that is away; False: dropped (QoS 0, or the queue is full)."""
         return self.put(outgoing(message, subscription, retained=retained, expires=expires))
 

@@ -23,7 +23,7 @@ class Reader:
         self.at = at
         self.end = len(data) if end is None else end
 
-    def bytes(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
         """The next `size` bytes."""
         start = self.at
         self.at = start + size
@@ -33,15 +33,15 @@ class Reader:
 
     def u8(self) -> int:
         """A byte."""
-        return self.bytes(1)[0]
+        return self.take(1)[0]
 
     def u16(self) -> int:
         """A two byte integer, most significant byte first (MQTT5 §1.5.2)."""
-        return int.from_bytes(self.bytes(2), "big")
+        return int.from_bytes(self.take(2), "big")
 
     def u32(self) -> int:
         """A four byte integer (MQTT5 §1.5.3)."""
-        return int.from_bytes(self.bytes(4), "big")
+        return int.from_bytes(self.take(4), "big")
 
     def varint(self) -> int:
         """A variable byte integer, in the fewest bytes [MQTT-1.5.5-1]."""
@@ -57,7 +57,7 @@ class Reader:
 
     def binary(self) -> bytes:
         """Binary data (MQTT5 §1.5.6)."""
-        return self.bytes(self.u16())
+        return self.take(self.u16())
 
     def text(self) -> str:
         """A UTF-8 string without surrogates [MQTT-1.5.4-1] and U+0000 [MQTT-1.5.4-2]; a BOM stays [MQTT-1.5.4-3]."""
@@ -65,7 +65,7 @@ class Reader:
 
     def rest(self) -> bytes:
         """What is left of the packet."""
-        return self.bytes(self.end - self.at)
+        return self.take(self.end - self.at)
 
     def more(self) -> bool:
         """Whether anything is left."""

@@ -1,0 +1,182 @@
+"""Inbound: messages from the client on one connection (MQTT5 §3.3, §4.3, §4.9).
+
+It keeps the client's window, its topic aliases and both ends of QoS 2. Nothing is acknowledged before the broker says
+so. What must survive the connection is in `SessionState`.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from bridge.config import Mqtt
+from bridge.message import Message
+from bridge.mqtt import packets, topics
+from bridge.mqtt.encode import encode
+from bridge.mqtt.errors import PeerError, protocol_error
+from bridge.mqtt.events import Event, Released
+from bridge.mqtt.packets import PacketType
+from bridge.mqtt.properties import Property
+from bridge.mqtt.reasons import Reason
+from bridge.mqtt.session_state import Exchange, SessionState, Stage
+
+_pack = struct.Struct(">BBH").pack
+"""First byte, remaining length 2, packet id: an acknowledgement that says success, in every version."""
+_PUBACK, _PUBREC, _PUBCOMP = PacketType.PUBACK << 4, PacketType.PUBREC << 4, PacketType.PUBCOMP << 4
+
+Shape = tuple[int, bool, bool, int]
+"""QoS, RETAIN, DUP of a PUBLISH, and the bytes between its topic and its payload when it has no properties."""
+
+
+def shapes(version: int) -> dict[int, Shape]:
+    """By first byte: every valid PUBLISH [MQTT-3.3.1-2] [MQTT-3.3.1-4]."""
+    extra = 1 if version >= 5 else 0
+    found = {0x30 | retain: (0, bool(retain), False, extra) for retain in (0, 1)}
+    for bits in range(16):
+        qos = bits >> 1 & 3
+        if qos in (1, 2):
+            found[0x30 | bits] = (qos, bool(bits & 1), bool(bits & 8), 2 + extra)
+    return found
+
+
+_SHAPES = {version: shapes(version) for version in (3, 4, 5)}
+
+
+class Inbound:
+    """Takes messages in, at most `window` unacknowledged ones, and acknowledges them when told to."""
+
+    def __init__(self, state: SessionState, version: int, window: int, limits: Mqtt, output: list[bytes]) -> None:
+        self.window = window
+        self.unanswered = 0
+        """The client's use of the window as the client counts it, from PUBLISH to PUBACK or PUBCOMP (MQTT5 §4.9)."""
+        self.shapes = _SHAPES[version]
+        self.topics: dict[bytes, str] = {}
+        """Topic names of this connection that passed every check."""
+        self._closed = False
+        self._version = version
+        self._state = state
+        self._limits = limits
+        self._output = output
+        self._aliases: dict[int, str] = {}
+
+    def publish(self, message: Message, events: list[Event]) -> None:
+        """A PUBLISH whose topic is not yet known to be good."""
+        if message.properties is not None and Property.TOPIC_ALIAS in message.properties:
+            self._resolve_alias(message)
+        raw = message.topic.encode()
+        if raw not in self.topics:
+            topics.check_name(message.topic, self._limits.topic_max_bytes, self._limits.topic_levels_max)
+            if len(self.topics) >= self._limits.topic_cache_max:
+                self.topics.clear()
+            self.topics[raw] = message.topic
+        self.admit(message, events)
+
+    def admit(self, message: Message, events: list[Event]) -> None:
+        """Reports a message, unless it is one of QoS 2 that was reported before."""
+        if message.qos:
+            if not message.packet_id:
+                raise protocol_error("packet identifier 0 [MQTT-2.2.1-3]")
+            if message.qos == 2 and self._is_known(message.packet_id):
+                return
+            self._take_room()
+        events.append(message)
+
+    def _resolve_alias(self, message: Message) -> None:
+        properties = message.properties or {}
+        alias = properties.pop(Property.TOPIC_ALIAS)
+        message.properties = properties or None
+        if not isinstance(alias, int) or alias > self._limits.topic_alias_maximum:
+            raise PeerError(Reason.TOPIC_ALIAS_INVALID, f"topic alias {alias} is above the maximum [MQTT-3.3.2-9]")
+        if message.topic:
+            self._aliases[alias] = message.topic
+        elif alias in self._aliases:
+            message.topic = self._aliases[alias]
+        else:
+            raise protocol_error(f"topic alias {alias} was never set (MQTT5 §3.3.2.3.4)")
+
+    def _take_room(self) -> None:
+        if self.unanswered >= self.window:
+            raise PeerError(Reason.RECEIVE_MAXIMUM_EXCEEDED, f"over {self.window} unacknowledged [MQTT-3.3.4-9]")
+        self.unanswered += 1
+
+    def _is_known(self, packet_id: int) -> bool:
+        """Whether a QoS 2 publication came before; answers it as far as it may be answered [MQTT-4.3.3-10]."""
+        exchange = self._state.incoming.get(packet_id)
+        if exchange is None:
+            self._state.incoming[packet_id] = Exchange(Stage.RECEIVED, self)
+            return False
+        if exchange.connection is not self:
+            # A repetition on a new connection counts against that connection's window (MQTT5 §4.9).
+            self._take_room()
+            exchange.connection = self
+        if exchange.stage != Stage.RECEIVED:
+            self.pubrec(packet_id, 0)
+        return True
+
+    def released(self, packet: packets.Pubrel, events: list[Event]) -> None:
+        """PUBREL: reported once; for an unknown id answered at once, so that the client can finish."""
+        exchange = self._state.incoming.get(packet.packet_id)
+        if exchange is None:
+            self._settle()
+            unknown = packets.Pubcomp(packet.packet_id, Reason.PACKET_IDENTIFIER_NOT_FOUND)
+            self._output.append(encode(unknown, self._version))
+            return
+        if exchange.stage == Stage.RECEIVED:
+            raise protocol_error("PUBREL before PUBREC [MQTT-4.3.3-4]")
+        exchange.connection = self
+        if exchange.stage == Stage.DURABLE:
+            exchange.stage = Stage.RELEASED
+            events.append(Released(packet.packet_id))
+
+    def acknowledge(self, message: Message, reason: int) -> None:
+        """See `Session.acknowledge`."""
+        if message.qos == 1:
+            if self._closed:
+                return
+            if self.unanswered:
+                self.unanswered -= 1
+            if reason:
+                self._output.append(encode(packets.Puback(message.packet_id, reason), self._version))
+            else:
+                self._output.append(_pack(_PUBACK, 2, message.packet_id))
+        elif message.qos == 2:
+            self._acknowledge_exchange(message.packet_id, reason)
+
+    def _acknowledge_exchange(self, packet_id: int, reason: int) -> None:
+        exchange = self._state.incoming.get(packet_id)
+        if exchange is None or exchange.connection is None:
+            return
+        if reason >= 0x80:
+            del self._state.incoming[packet_id]
+        else:
+            exchange.stage = Stage.DURABLE
+        exchange.connection.pubrec(packet_id, reason)
+
+    def complete(self, packet_id: int) -> None:
+        """See `Session.complete`."""
+        exchange = self._state.incoming.pop(packet_id, None)
+        if exchange is not None and exchange.connection is not None:
+            exchange.connection.pubcomp(packet_id)
+
+    def pubrec(self, packet_id: int, reason: int) -> None:
+        """PUBREC. A failure ends the exchange in MQTT 5 only; in 3.1.1 PUBREL and PUBCOMP still follow."""
+        if self._closed:
+            return
+        if reason >= 0x80 and self._version >= 5:
+            self._settle()
+        refusal = packets.Pubrec(packet_id, reason)
+        self._output.append(encode(refusal, self._version) if reason else _pack(_PUBREC, 2, packet_id))
+
+    def pubcomp(self, packet_id: int) -> None:
+        """PUBCOMP."""
+        if not self._closed:
+            self._settle()
+            self._output.append(_pack(_PUBCOMP, 2, packet_id))
+
+    def _settle(self) -> None:
+        # The client counts PUBCOMP of an exchange from an earlier connection too, but never beyond the whole window.
+        self.unanswered = max(0, self.unanswered - 1)
+
+    def close(self) -> None:
+        """Nothing more goes out, and what only this connection needed is let go."""
+        self._closed = True
+        self.topics, self._aliases = {}, {}

@@ -1,0 +1,154 @@
+"""Outbound: messages to the client on one connection (MQTT5 §4.3, §4.4, §4.9).
+
+It keeps the send window, repeats what an earlier connection left unfinished, and takes from the queue as the window
+opens. What must survive the connection is in `SessionState`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from bridge.message import Message
+from bridge.mqtt import packets
+from bridge.mqtt.encode import encode
+from bridge.mqtt.errors import protocol_error
+from bridge.mqtt.properties import Property
+from bridge.mqtt.reasons import Reason
+from bridge.mqtt.session_state import Outgoing, SessionState
+
+
+class Outbound:
+    """Sends at most `window` unacknowledged messages and no packet over `max_bytes`."""
+
+    def __init__(self, state: SessionState, version: int, window: int, max_bytes: int, output: list[bytes]) -> None:
+        self.held = False
+        """True: the socket is full; QoS 0 is dropped and QoS 1 and 2 wait (MQTT5 §4.9 leaves it to us)."""
+        self._state = state
+        self._version = version
+        self._window = window
+        self._max_bytes = max_bytes
+        self._output = output
+        self._sent: set[int] = set()
+        """Packet ids that take room in this connection's window."""
+        self._repeat: deque[Outgoing] = deque()
+        """In flight from an earlier connection, not yet repeated on this one."""
+
+    def resume(self, now: float) -> None:
+        """Repeats what an earlier connection left unfinished, in its order [MQTT-4.4.0-1] [MQTT-4.6.0-1]."""
+        for item in self._state.in_flight.values():
+            if item.released:
+                self._release(item)
+            else:
+                self._repeat.append(item)
+        self.pump(now)
+
+    def deliver(self, item: Outgoing, now: float) -> bool:
+        """Sends or queues `item`; False: dropped."""
+        if item.qos:
+            if self._repeat or self._state.queue or not self._room():
+                return self._state.put(item)
+            return self._send_new(item, now)
+        if self.held:
+            self._state.dropped += 1
+            return False
+        return self._transmit(item, now, dup=False)
+
+    def pump(self, now: float) -> None:
+        """Fills the window: first repetitions, then the queue."""
+        while self._room():
+            if self._repeat:
+                self._send_again(self._repeat.popleft(), now)
+            elif self._state.queue:
+                self._send_new(self._state.take(), now)
+            else:
+                return
+
+    def acknowledged(self, packet: packets.Puback, now: float) -> None:
+        """PUBACK. One for an unknown id is passed over: the standard has no answer to it."""
+        item = self._state.in_flight.get(packet.packet_id)
+        if item is None:
+            return
+        if item.qos != 1:
+            raise protocol_error("PUBACK for a QoS 2 message [MQTT-4.3.3-4]")
+        self._finish(item, now)
+
+    def received(self, packet: packets.Pubrec, now: float) -> None:
+        """PUBREC: from now on PUBREL is what is repeated; a refusal ends the exchange."""
+        item = self._state.in_flight.get(packet.packet_id)
+        if item is None:
+            if packet.reason < 0x80:
+                # So that a client whose exchange we no longer know can finish it.
+                unknown = packets.Pubrel(packet.packet_id, Reason.PACKET_IDENTIFIER_NOT_FOUND)
+                self._output.append(encode(unknown, self._version))
+            return
+        if item.qos != 2:
+            raise protocol_error("PUBREC for a QoS 1 message [MQTT-4.3.2-3]")
+        if packet.reason >= 0x80:
+            self._finish(item, now)
+            return
+        if not item.released:
+            item.released = True
+            # PUBREL is repeated in the order of PUBREC, not of PUBLISH [MQTT-4.6.0-4].
+            self._state.in_flight[item.packet_id] = self._state.in_flight.pop(item.packet_id)
+        self._release(item)
+
+    def completed(self, packet: packets.Pubcomp, now: float) -> None:
+        """PUBCOMP: the exchange is over."""
+        item = self._state.in_flight.get(packet.packet_id)
+        if item is None:
+            return
+        if not item.released:
+            raise protocol_error("PUBCOMP before PUBREC [MQTT-4.3.3-4]")
+        self._finish(item, now)
+
+    def _room(self) -> bool:
+        return not self.held and len(self._sent) < self._window
+
+    def _finish(self, item: Outgoing, now: float) -> None:
+        del self._state.in_flight[item.packet_id]
+        self._sent.discard(item.packet_id)
+        self.pump(now)
+
+    def _release(self, item: Outgoing) -> None:
+        self._sent.add(item.packet_id)
+        self._output.append(encode(packets.Pubrel(item.packet_id), self._version))
+
+    def _send_new(self, item: Outgoing, now: float) -> bool:
+        item.packet_id = self._state.next_packet_id()
+        if not self._transmit(item, now, dup=False):
+            return False
+        self._state.in_flight[item.packet_id] = item
+        self._sent.add(item.packet_id)
+        return True
+
+    def _send_again(self, item: Outgoing, now: float) -> None:
+        if self._state.in_flight.get(item.packet_id) is not item or item.released:
+            return
+        item.expires = None
+        if self._transmit(item, now, dup=True):
+            self._sent.add(item.packet_id)
+        else:
+            del self._state.in_flight[item.packet_id]
+
+    def _transmit(self, item: Outgoing, now: float, *, dup: bool) -> bool:
+        """Puts PUBLISH into the output; False: expired [MQTT-3.3.2-5] or too large for the client [MQTT-3.1.2-25]."""
+        packet = self._publish(item, now, dup=dup)
+        if len(packet) > self._max_bytes or (item.expires is not None and item.expires <= now):
+            self._state.dropped += 1
+            return False
+        self._output.append(packet)
+        return True
+
+    def _publish(self, item: Outgoing, now: float, *, dup: bool) -> bytes:
+        message = item.message
+        properties: dict[int, Any] | None = message.properties
+        if item.identifiers or item.expires is not None:
+            properties = dict(properties or {})
+            if item.identifiers:
+                properties[Property.SUBSCRIPTION_IDENTIFIER] = list(item.identifiers)
+            if item.expires is not None:
+                # Counted down by the time it waited here [MQTT-3.3.2-6].
+                properties[Property.MESSAGE_EXPIRY_INTERVAL] = max(0, int(item.expires - now))
+        outgoing = Message(message.topic, message.payload, item.qos, item.retain, dup, item.packet_id, properties)
+        return encode(outgoing, self._version)

@@ -1,0 +1,371 @@
+"""Session: one network connection of a client, from CONNECT to its end, without I/O.
+
+Bytes and a clock reading go in by `receive`, events come back; what is to be sent is taken by `take_output`. It never
+acknowledges a QoS 1 or 2 message by itself: the broker says when, after the message is durable. It knows nothing of
+other sessions, of retained messages or of permissions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from bridge.config import Mqtt
+from bridge.message import Message
+from bridge.mqtt import packets, reasons
+from bridge.mqtt.decode import answering_version, decode
+from bridge.mqtt.encode import PINGRESP, encode
+from bridge.mqtt.errors import PeerError, protocol_error
+from bridge.mqtt.events import Disconnected, Event, SubscribeRequested, UnsubscribeRequested
+from bridge.mqtt.framing import remaining_length
+from bridge.mqtt.handshake import Terms, terms
+from bridge.mqtt.inbound import Inbound
+from bridge.mqtt.outbound import Outbound
+from bridge.mqtt.packets import Packet, PacketType, Properties
+from bridge.mqtt.properties import Property
+from bridge.mqtt.reasons import Reason, describe, return_code
+from bridge.mqtt.session_state import SessionState, outgoing
+from bridge.mqtt.subscription import Subscription
+from bridge.mqtt.topics import check_filter
+
+
+class Session:
+    """The server's end of one MQTT connection."""
+
+    def __init__(self, limits: Mqtt) -> None:
+        self.closed = False
+        """No more bytes are taken and no events given; `take_output` may still have the last words."""
+        self.version = 0
+        """3 (MQTT 3.1), 4 (3.1.1) or 5 from CONNECT on; before it 0."""
+        self.client_id = ""
+        self.state: SessionState | None = None
+        """From `accept` on."""
+        self._limits = limits
+        self._terms: Terms | None = None
+        self._inbound: Inbound | None = None
+        self._outbound: Outbound | None = None
+        self._heard = 0.0
+        self._now = 0.0
+        self._output: list[bytes] = []
+        self._buffer = bytearray()
+        self._needed = 0
+        """Bytes the buffer must hold before another look is worth it: a packet in small pieces costs linear time."""
+
+    # The stream: bytes in, bytes out.
+
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        """What `data` means, in order. `now`: a monotonic clock, seconds.
+
+        A mistake of the peer ends the list with `Disconnected`. After `accept` call it once with `b""`: what the
+        client sent behind CONNECT has waited.
+        """
+        events: list[Event] = []
+        if self.closed:
+            return events
+        self._now = now
+        try:
+            if self._buffer or self._waiting:
+                data = self._join(data)
+            used = self._parse(data, events)
+        except PeerError as error:
+            events.append(self._violated(error))
+            return events
+        if used:
+            self._heard = now
+        if used < len(data) and not self.closed:
+            self._buffer += data[used:] if used else data
+        return events
+
+    def _join(self, data: bytes) -> bytes:
+        """Everything that waits and `data`, if that may hold a whole packet; else it all waits on."""
+        buffer = self._buffer
+        buffer += data
+        if self._waiting:
+            if len(buffer) > self._limits.max_packet_size:
+                raise PeerError(Reason.QUOTA_EXCEEDED, "too much was sent before CONNACK")
+            return b""
+        if len(buffer) < self._needed:
+            return b""
+        whole = bytes(buffer)
+        buffer.clear()
+        return whole
+
+    @property
+    def _waiting(self) -> bool:
+        return self._terms is not None and self.state is None
+
+    def _parse(self, data: bytes, events: list[Event]) -> int:
+        """Takes whole packets off `data`; how many bytes that were. The usual PUBLISH is read right here."""
+        at, end, most = 0, len(data), self._limits.max_packet_size
+        inbound = self._inbound
+        shapes = inbound.shapes if inbound is not None else {}
+        if data:
+            self._needed = 0
+        while end - at > 1:
+            first, size, start = data[at], data[at + 1], at + 2
+            if size > 0x7F:
+                if start < end and 0 < data[start] < 0x80:
+                    size, start = size & 0x7F | data[start] << 7, start + 1
+                else:
+                    header = remaining_length(data, at + 1, end, self.version)
+                    if header is None:
+                        break
+                    size, start = header
+            stop = start + size
+            if stop - at > most:
+                raise PeerError(Reason.PACKET_TOO_LARGE, f"a packet of {stop - at} bytes, over {most}")
+            if stop > end:
+                self._needed = stop - at
+                break
+            shape = shapes.get(first)
+            if shape is not None and inbound is not None and size > 4:
+                qos, retain, dup, overhead = shape
+                name_end = start + 2 + (data[start] << 8 | data[start + 1])
+                body = name_end + overhead
+                topic = inbound.topics.get(data[start + 2 : name_end]) if body <= stop else None
+                # In MQTT 5 the byte before the payload is the length of the properties: none.
+                if topic is not None and (self.version < 5 or not data[body - 1]):
+                    packet_id = data[name_end] << 8 | data[name_end + 1] if qos else 0
+                    message = Message(topic, data[body:stop], qos, retain, dup, packet_id)
+                    if qos == 1 and packet_id and inbound.unanswered < inbound.window:
+                        inbound.unanswered += 1
+                        events.append(message)
+                    else:
+                        inbound.admit(message, events)
+                    at = stop
+                    continue
+            self._handle(first, data[start:stop], events)
+            at = stop
+            if self.closed or self._waiting:
+                break
+        return at
+
+    def _handle(self, first: int, body: bytes, events: list[Event]) -> None:
+        if not self.version:
+            if first >> 4 != PacketType.CONNECT:
+                raise protocol_error("the first packet is not CONNECT [MQTT-3.1.0-1]")
+            self.version = answering_version(body)
+        packet = decode(first, body, self.version)
+        handler = self._HANDLERS.get(type(packet))
+        if handler is None:
+            raise protocol_error(f"{PacketType(first >> 4).name} from a client")
+        handler(self, packet, events)
+
+    def take_output(self) -> bytes:
+        """The bytes to send; empty when there are none."""
+        output = self._output
+        if not output:
+            return b""
+        data = output[0] if len(output) == 1 else b"".join(output)
+        output.clear()
+        return data
+
+    # What the broker says.
+
+    def accept(self, state: SessionState, *, present: bool, now: float, assigned_client_id: bool = False) -> None:
+        """Answers CONNECT with success and takes up `state`: repeats what was in flight, sends what was queued.
+
+        `present`: whether `state` is from an earlier connection [MQTT-3.2.2-2]. Does nothing when closed;
+        RuntimeError when no CONNECT waits.
+        """
+        if self.closed:
+            return
+        agreed = self._terms
+        if agreed is None or self.state is not None:
+            raise RuntimeError("accept without a CONNECT that waits")
+        properties = dict(agreed.properties)
+        if assigned_client_id:
+            properties[Property.ASSIGNED_CLIENT_IDENTIFIER] = state.client_id
+        self._output.append(encode(packets.Connack(0, present, properties), self.version))
+        state.version, state.expiry_s = self.version, agreed.request.expiry_s
+        self.state, self.client_id = state, state.client_id
+        self._heard = self._now = now
+        self._inbound = Inbound(state, self.version, agreed.receive_window, self._limits, self._output)
+        self._outbound = Outbound(state, self.version, agreed.send_window, agreed.send_max_bytes, self._output)
+        self._outbound.resume(now)
+
+    def refuse(self, reason: int, text: str = "") -> None:
+        """Answers CONNECT with `reason` and closes. 3.1.1 gets its nearest return code, or none at all."""
+        if not self.closed:
+            self._say_refusal(reason, text)
+            self.close()
+
+    def acknowledge(self, message: Message, reason: int = 0) -> None:
+        """Says that `message` (as it came out of `receive`) is durable, or refuses it with `reason` >= 0x80.
+
+        QoS 1: PUBACK, if this connection still stands. QoS 2: marks the exchange durable, or forgets it when refused,
+        and sends PUBREC to the newest connection that asked. 3.1.1 cannot refuse: it gets a plain acknowledgement.
+        """
+        if self._inbound is not None:
+            self._inbound.acknowledge(message, reason)
+
+    def complete(self, packet_id: int) -> None:
+        """Says that the release of a QoS 2 message is durable: PUBCOMP, to the newest connection that asked."""
+        if self._inbound is not None:
+            self._inbound.complete(packet_id)
+
+    def subscribed(self, packet_id: int, reasons: Sequence[int]) -> None:
+        """SUBACK; a reason (granted QoS or failure) for each subscription asked for [MQTT-3.8.4-6]."""
+        self._send(packets.Suback(packet_id, tuple(reasons)))
+
+    def unsubscribed(self, packet_id: int, reasons: Sequence[int]) -> None:
+        """UNSUBACK; a reason for each filter [MQTT-3.11.3-1]."""
+        self._send(packets.Unsuback(packet_id, tuple(reasons)))
+
+    def deliver(
+        self, message: Message, subscription: Subscription, *, retained: bool = False, expires: float | None = None
+    ) -> bool:
+        """Sends `message` to the client, or queues it until the window or the connection allows; False: dropped.
+
+        `retained`: it is sent because of a new subscription. `expires`: reading of `receive`'s clock after which it
+        is not worth sending. On a closed session it is queued for the next one. RuntimeError before `accept`.
+        """
+        if self.state is None or self._outbound is None:
+            raise RuntimeError("deliver before accept")
+        item = outgoing(message, subscription, retained=retained, expires=expires)
+        return self.state.put(item) if self.closed else self._outbound.deliver(item, self._now)
+
+    def hold(self) -> None:
+        """The socket takes no more: QoS 0 is dropped, QoS 1 and 2 wait in the session's queue until `resume`."""
+        if self._outbound is not None:
+            self._outbound.held = True
+
+    def resume(self, now: float) -> None:
+        """The socket takes bytes again."""
+        if self._outbound is not None and not self.closed:
+            self._outbound.held = False
+            self._outbound.pump(now)
+
+    def disconnect(self, reason: int, text: str = "") -> None:
+        """Ends the connection from our side: DISCONNECT with `reason` in MQTT 5, CONNACK if that is still due."""
+        if self.closed:
+            return
+        if self.state is None:
+            self._say_refusal(reason, text)
+        elif self.version >= 5:
+            self._say(packets.Disconnect, reason, text)
+        self.close()
+
+    def close(self) -> None:
+        """The connection is gone: nothing more in or out of it. What `state` holds stays for the next one."""
+        self.closed = True
+        self._buffer = bytearray()
+        if self._inbound is not None:
+            self._inbound.close()
+
+    @property
+    def deadline(self) -> float:
+        """Reading of the clock at which the client is late: 1.5 × keep-alive [MQTT-3.1.2-22]; infinite without one."""
+        keepalive_s = self._terms.request.keepalive_s if self._terms is not None and self.state is not None else 0
+        return self._heard + 1.5 * keepalive_s if keepalive_s else math.inf
+
+    def expired(self, now: float) -> bool:
+        """Whether the client is late; the broker then calls `disconnect(Reason.KEEP_ALIVE_TIMEOUT)`."""
+        return now > self.deadline
+
+    def _send(self, packet: Packet) -> None:
+        """Sends an answer; one too large for the client ends the connection [MQTT-3.1.2-24]."""
+        if self.closed or self._terms is None:
+            return
+        data = encode(packet, self.version)
+        if len(data) > self._terms.send_max_bytes:
+            self.disconnect(Reason.IMPLEMENTATION_SPECIFIC_ERROR, "the answer is larger than the client takes")
+            return
+        self._output.append(data)
+
+    def _say_refusal(self, reason: int, text: str) -> None:
+        if self.version >= 5:
+            self._say(packets.Connack, reason if reason in reasons.CONNACK else Reason.UNSPECIFIED_ERROR, text)
+        elif self.version and return_code(reason) is not None:
+            self._output.append(encode(packets.Connack(reason), self.version))
+
+    def _say(self, kind: type[packets.Connack | packets.Disconnect], reason: int, text: str) -> None:
+        """CONNACK or DISCONNECT, its text left out where it makes the packet too large [MQTT-3.14.2-3]."""
+        most = self._terms.send_max_bytes if self._terms is not None else math.inf
+        texts: Properties = {Property.REASON_STRING: text} if text else {}
+        for properties in (texts, {}):
+            data = encode(kind(reason=reason, properties=properties), self.version)
+            if len(data) <= most:
+                self._output.append(data)
+                return
+
+    def _violated(self, error: PeerError) -> Disconnected:
+        accepted = self.state is not None
+        self.disconnect(error.reason, error.text)
+        return Disconnected(error.reason, accepted, error.text, by_client=False)
+
+    # What the client says: a method a packet.
+
+    def _on_connect(self, packet: packets.Connect, events: list[Event]) -> None:
+        if self._terms is not None:
+            raise protocol_error("a second CONNECT [MQTT-3.1.0-2]")
+        agreed = terms(packet, self._limits)
+        self._terms = agreed
+        self.client_id = packet.client_id
+        events.append(agreed.request)
+
+    def _on_publish(self, packet: Message, events: list[Event]) -> None:
+        assert self._inbound is not None
+        self._inbound.publish(packet, events)
+
+    def _on_pubrel(self, packet: packets.Pubrel, events: list[Event]) -> None:
+        assert self._inbound is not None
+        self._inbound.released(packet, events)
+
+    def _on_puback(self, packet: packets.Puback, events: list[Event]) -> None:
+        assert self._outbound is not None
+        self._outbound.acknowledged(packet, self._now)
+
+    def _on_pubrec(self, packet: packets.Pubrec, events: list[Event]) -> None:
+        assert self._outbound is not None
+        self._outbound.received(packet, self._now)
+
+    def _on_pubcomp(self, packet: packets.Pubcomp, events: list[Event]) -> None:
+        assert self._outbound is not None
+        self._outbound.completed(packet, self._now)
+
+    def _on_subscribe(self, packet: packets.Subscribe, events: list[Event]) -> None:
+        for one in packet.subscriptions:
+            self._check_filter(one.filter)
+        events.append(SubscribeRequested(packet.packet_id, packet.subscriptions, packet.properties))
+
+    def _on_unsubscribe(self, packet: packets.Unsubscribe, events: list[Event]) -> None:
+        events.append(UnsubscribeRequested(packet.packet_id, packet.filters))
+
+    def _check_filter(self, pattern: str) -> None:
+        check_filter(pattern, self._limits.topic_max_bytes, self._limits.topic_levels_max)
+
+    def _on_pingreq(self, packet: packets.Pingreq, events: list[Event]) -> None:
+        self._output.append(PINGRESP)
+
+    def _on_disconnect(self, packet: packets.Disconnect, events: list[Event]) -> None:
+        if packet.reason not in reasons.CLIENT_DISCONNECT:
+            raise protocol_error(f"DISCONNECT with a server's reason: {describe(packet.reason)}")
+        self._change_expiry(packet.properties)
+        self.close()
+        text = packet.properties.get(Property.REASON_STRING, "")
+        # Only a normal disconnection discards the will [MQTT-3.14.4-3].
+        events.append(Disconnected(packet.reason, packet.reason != 0, str(text)))
+
+    def _change_expiry(self, properties: Properties) -> None:
+        wanted = properties.get(Property.SESSION_EXPIRY_INTERVAL)
+        if self.state is None or not isinstance(wanted, int):
+            return
+        if wanted and not self.state.expiry_s:
+            raise protocol_error("a session without expiry is given one at its end (MQTT5 §3.14.2.2.2)")
+        self.state.expiry_s = min(wanted, self._limits.session_expiry_max_s)
+
+    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any, list[Event]], None]]] = {
+        packets.Connect: _on_connect,
+        Message: _on_publish,
+        packets.Puback: _on_puback,
+        packets.Pubrec: _on_pubrec,
+        packets.Pubrel: _on_pubrel,
+        packets.Pubcomp: _on_pubcomp,
+        packets.Subscribe: _on_subscribe,
+        packets.Unsubscribe: _on_unsubscribe,
+        packets.Pingreq: _on_pingreq,
+        packets.Disconnect: _on_disconnect,
+    }
+    """What a client may send. AUTH is not there: no method was agreed [MQTT-4.12.0-6]."""
