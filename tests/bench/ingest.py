@@ -34,6 +34,7 @@ from tests.bench.support.site import Site, make_certificates
 TRANSPORTS = ("plain", "tls")
 WINDOWS = (1, 10)
 PARTITIONS = 4
+RESULTS = CHECKOUT / "bench-results"
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class Options(msgspec.Struct, frozen=True):
     seal: bool
     servers: tuple[str, ...]
     directory: Path
-    json: Path | None
+    json: Path
 
 
 class Bench(msgspec.Struct, frozen=True):
@@ -76,7 +77,7 @@ def _parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--seal", action="store_true", help="the route seals payloads")
     parser.add_argument("--servers", default="busbridge,mosquitto", help="which to measure")
     parser.add_argument("--directory", type=Path, default=CHECKOUT / "build", help="where queue and Kafka write")
-    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    parser.add_argument("--json", type=Path, default=RESULTS / "ingest.json", help="every figure goes to this file")
     given = parser.parse_args(arguments)
     wanted = Load(given.connections, 1, given.payload, given.seconds, given.warm_up, given.rate)
     return Options(wanted, given.only, given.seal, tuple(given.servers.split(",")), given.directory, given.json)
@@ -163,9 +164,8 @@ def main(arguments: Sequence[str]) -> int:
             rate, name = result.measured.messages_per_s, f"{result.case.transport}, window {result.case.window}"
             console.print(f"{result.server}, {name}: {rate:,.0f} messages/s", highlight=False)
     show(console, results)
-    if options.json is not None:
-        _write_json(options.json, options, results)
-        console.print(f"figures: {options.json}", highlight=False)
+    _write_json(options.json, options, results)
+    console.print(f"figures: {options.json}", highlight=False)
     return 0
 
 
