@@ -91,7 +91,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return _REASONS["UNEXPECTED_EOF_WHILE_READING"]
     if isinstance(error, ssl.SSLError):
-        return _REASONS.get(error.reason or "", f"the TLS handshake failed: {error.reason or error}")
+        reason = getattr(error, "reason", None) or ""  # there is none on an SSLError that Python itself raised
+        return _REASONS.get(reason, f"the TLS handshake failed: {reason or error}")
     return _explain_socket(error)
 
 
