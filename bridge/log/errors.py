@@ -39,10 +39,9 @@ class LogDamaged(LogError):
 class LogFailure(msgspec.Struct, frozen=True):
     """What `on_failure` is told, once."""
 
-    doing: str
-    """In plain words, for a sentence that begins "failed while"."""
     path: Path
+    """The segment, or the lane's directory."""
     error: Exception
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.doing} failed: {self.error}"
+        return f"writing {self.path} failed: {self.error}"

@@ -5,6 +5,7 @@ Pure but for names of files: it computes on bytes and does no I/O. Byte by byte:
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ ALIGN: Final = 8
 MAGIC: Final = b"BUSBRLOG"
 FORMAT: Final = 1
 SUFFIX: Final = ".seg"
+_SEGMENT_STEM = re.compile("[0-9]{20}")
 
 _IDENTITY = struct.Struct("<8sIIQ16sQqQ")
 _CRC = struct.Struct("<I")
@@ -144,7 +146,8 @@ def find_frame(data: bytes, start: int, seed: int, beyond_seq: int) -> Frame | N
     """
     start = aligned(start)
     last_seq = beyond_seq + len(data)
-    words = struct.unpack_from(f"<{max(0, len(data) - start - _SEQ_AT) // ALIGN}Q", data, min(start + _SEQ_AT, len(data)))
+    words_at = min(start + _SEQ_AT, len(data))
+    words = struct.unpack_from(f"<{(len(data) - words_at) // ALIGN}Q", data, words_at)
     for index, word in enumerate(words):
         if beyond_seq <= word <= last_seq:
             frame = decode_frame(data, start + index * ALIGN, seed, word)
@@ -160,7 +163,5 @@ def segment_name(first_seq: int) -> str:
 
 def list_segments(directory: Path) -> list[tuple[int, Path]]:
     """`(first_seq, path)` of every segment by its name, oldest first; costs a listing, whatever the backlog."""
-    found = [
-        (int(path.stem), path) for path in directory.glob("*" + SUFFIX) if path.stem.isdecimal() and len(path.stem) == 20
-    ]
-    return sorted(found)
+    names = (path for path in directory.glob("*" + SUFFIX) if _SEGMENT_STEM.fullmatch(path.stem))
+    return sorted((int(path.stem), path) for path in names)

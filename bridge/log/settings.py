@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from bridge.config import MIB, Commit, Downlink, Lane, Queue
 from bridge.log.segment import PAGE_BYTES
 
-SEGMENTS_MIN = 4
-"""A log that may grow to no more than this many segments is cut into smaller ones."""
+SEGMENTS_MIN: Final = 4
+"""A log that may not grow to this many segments is cut into smaller ones."""
+SEGMENT_BYTES_MIN: Final = 16 * PAGE_BYTES
 
 
 class LogSettings(msgspec.Struct, frozen=True):
@@ -22,6 +25,8 @@ class LogSettings(msgspec.Struct, frozen=True):
     commit: Commit = Commit()
     spare_segments: int = 1
     """Pre-written segments kept ready."""
+    spare_segments_max: int = 4
+    """Segments kept for reuse when what was in them is forwarded."""
 
     def __post_init__(self) -> None:
         """Fits the segments to the bound, in whole pages.
@@ -30,7 +35,7 @@ class LogSettings(msgspec.Struct, frozen=True):
             ValueError: `max_bytes` is too small for a log.
         """
         fitting = min(self.segment_bytes, self.max_bytes // SEGMENTS_MIN) // PAGE_BYTES * PAGE_BYTES
-        if fitting < SEGMENTS_MIN * PAGE_BYTES:
+        if fitting < SEGMENT_BYTES_MIN:
             raise ValueError(f"max_bytes of {self.max_bytes} and segments of {self.segment_bytes} bytes are too small")
         msgspec.structs.force_setattr(self, "segment_bytes", fitting)
 
@@ -44,6 +49,7 @@ class LogSettings(msgspec.Struct, frozen=True):
             segment_bytes=queue.segment_bytes if lane.segment_bytes is None else lane.segment_bytes,
             commit=queue.commit,
             spare_segments=queue.spare_segments,
+            spare_segments_max=queue.spare_segments_max,
         )
 
     @classmethod
@@ -55,4 +61,5 @@ class LogSettings(msgspec.Struct, frozen=True):
             segment_bytes=downlink.segment_bytes,
             commit=queue.commit,
             spare_segments=queue.spare_segments,
+            spare_segments_max=queue.spare_segments_max,
         )

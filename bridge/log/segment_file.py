@@ -1,0 +1,71 @@
+"""The segment that is written to: one write and one sync a frame, and never a second try."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from bridge.log.files import sync_directory
+from bridge.log.segment import PAGE_BYTES, Header
+
+_ZEROS: Final = memoryview(bytes(PAGE_BYTES))
+
+
+class SegmentFile:
+    """An open segment. Whatever raises OSError here, nothing may be written to it afterwards."""
+
+    def __init__(self, path: Path, descriptor: int, header: Header, offset: int) -> None:
+        self.path = path
+        self.header = header
+        self.seed = header.seed
+        self._descriptor = descriptor
+        self._offset = offset
+
+    @classmethod
+    def create(cls, spare: Path, path: Path, header: Header, frames: Sequence[bytes]) -> SegmentFile:
+        """Makes `spare` the segment `path`, with its header and first frames.
+
+        They are on the disk before the name is, so a segment by its name always has both.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        descriptor = os.open(spare, os.O_WRONLY)
+        try:
+            segment = cls(path, descriptor, header, 0)
+            segment.append((header.encode(), *frames))
+            spare.rename(path)
+            sync_directory(path.parent)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return segment
+
+    @property
+    def room(self) -> int:
+        """Bytes left for frames."""
+        return self.header.segment_bytes - self._offset
+
+    def append(self, frames: Sequence[bytes]) -> None:
+        """Writes and syncs. It has been checked that there is room.
+
+        The write is filled up with zeros to the end of its page: the kernel then never has to read the page of a
+        recycled file first, and what was in it is gone.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        size = sum(map(len, frames))
+        padding = _ZEROS[: -(self._offset + size) % PAGE_BYTES]
+        written = os.pwritev(self._descriptor, (*frames, padding), self._offset)
+        if written != size + len(padding):
+            raise OSError(errno.EIO, "short write", str(self.path))
+        os.fdatasync(self._descriptor)
+        self._offset += size
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        os.close(self._descriptor)

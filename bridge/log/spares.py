@@ -1,0 +1,180 @@
+"""Spares: segments written out ahead of time, and those that come back when what was in them is forwarded.
+
+A spare's blocks are allocated and really written, so that syncing a frame into it needs no journal commit, and so that
+what has been taken in has its place whatever else fills the disk. The work is done on a thread of its own; the commit
+thread only takes what is ready.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from bridge.log.files import sync_directory
+from bridge.log.settings import LogSettings
+
+_NAME = re.compile("spare-([0-9]{10})")
+_TEMPORARY: Final = "spare.tmp"
+_ZEROS: Final = bytes(1 << 20)
+_RETRY_S: Final = 0.5
+"""Between two looks at a disk that had no space."""
+
+
+class Spares:
+    """The files of one lane: those in use (oldest first) and those ready."""
+
+    def __init__(
+        self, directory: Path, settings: LogSettings, in_use: list[tuple[int, Path]], on_change: Callable[[], None]
+    ) -> None:
+        """`on_change` is called on this object's thread, when there is more space than before."""
+        self.shortage: str | None = None
+        """Why no more spares can be made, in plain words; None while they can."""
+        self._directory = directory
+        self._settings = settings
+        self._in_use = deque(in_use)
+        self._ready: deque[Path] = deque()
+        self._on_change = on_change
+        self._forwarded = 0
+        self._changed = threading.Condition()
+        self._work = threading.Event()
+        self._closing = self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"spares {directory.name}", daemon=True)
+        self._next_number = 0
+
+    @property
+    def ready(self) -> int:
+        """Spares that `take` gives without waiting."""
+        return len(self._ready)
+
+    @property
+    def oldest(self) -> int | None:
+        """The first sequence number of the oldest segment in use."""
+        return self._in_use[0][0] if self._in_use else None
+
+    def start(self) -> None:
+        """Takes over the spares that are there, then starts the thread.
+
+        Where there is neither a segment nor a spare yet, the first is made before this returns, if there is space.
+        """
+        self._adopt()
+        if not self._in_use and not self._ready:
+            self._attend()
+        self._thread.start()
+
+    def last_call(self) -> None:
+        """From now on `take` gives up where there is no space."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._stopping = True
+        self._work.set()
+        self._thread.join()
+
+    def take(self) -> Path | None:
+        """A spare, now the caller's; waits for one. None: after `last_call`, and there is no space."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or (self._closing and self.shortage))
+            if not self._ready:
+                return None
+            spare = self._ready.popleft()
+        self._work.set()
+        return spare
+
+    def used(self, first_seq: int, path: Path) -> None:
+        """What `take` gave has become the newest segment."""
+        self._in_use.append((first_seq, path))
+
+    def forwarded(self, position: int) -> None:
+        """Segments wholly before `position` may come back. Costs the caller nothing."""
+        self._forwarded = position
+        self._work.set()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._work.wait(_RETRY_S if self.shortage else None)
+            self._work.clear()
+            self._attend()
+
+    def _attend(self) -> None:
+        """One round of work. A disk that refuses is a shortage, not an end: the segment in use may still have room."""
+        try:
+            self._recycle()
+            self._replenish()
+        except OSError as error:
+            self._short(str(error))
+
+    def _short(self, why: str | None) -> None:
+        with self._changed:
+            self.shortage = why
+            self._changed.notify_all()
+
+    def _adopt(self) -> None:
+        """A spare of this name was synced before it was named, so its size is all there is to check."""
+        (self._directory / _TEMPORARY).unlink(missing_ok=True)
+        for path in sorted(self._directory.glob("spare-*")):
+            number = _NAME.fullmatch(path.name)
+            if number and path.stat().st_size == self._settings.segment_bytes:
+                self._next_number = int(number[1]) + 1
+                self._ready.append(path)
+            else:
+                path.unlink()
+
+    def _recycle(self) -> None:
+        """Of the segments in use the newest always stays: it is written to, and recovery starts from it."""
+        while len(self._in_use) > 1 and self._in_use[1][0] <= self._forwarded and not self._stopping:
+            path = self._in_use[0][1]
+            if self.ready < self._settings.spare_segments_max and path.stat().st_size == self._settings.segment_bytes:
+                self._in_use.popleft()
+                self._add(path)
+            else:
+                path.unlink()
+                self._in_use.popleft()
+
+    def _replenish(self) -> None:
+        while self.ready < self._settings.spare_segments and not self._stopping:
+            lacking = self._lacking()
+            if lacking is not None:
+                self._short(lacking)
+                return
+            self._make()
+        self._short(None)
+
+    def _lacking(self) -> str | None:
+        size, bound, floor = self._settings.segment_bytes, self._settings.max_bytes, self._settings.free_space_floor
+        if (len(self._in_use) + self.ready + 1) * size > bound:
+            return f"max_bytes of {bound} is reached"
+        system = os.statvfs(self._directory)
+        free = system.f_bavail * system.f_frsize
+        return f"{free} bytes are free, the floor is {floor}" if free - size < floor else None
+
+    def _make(self) -> None:
+        temporary = self._directory / _TEMPORARY
+        try:
+            with temporary.open("wb", buffering=0) as file:
+                left = self._settings.segment_bytes
+                while left:
+                    left -= file.write(_ZEROS[:left])
+                os.fsync(file.fileno())
+            self._add(temporary)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _add(self, path: Path) -> None:
+        """Gives a spare its name, durably: else a segment could come back under its old name with a new content."""
+        spare = path.with_name(f"spare-{self._next_number:010d}")
+        self._next_number += 1
+        path.rename(spare)
+        sync_directory(self._directory)
+        with self._changed:
+            self._ready.append(spare)
+            self._changed.notify_all()
+        self._on_change()

@@ -1,0 +1,150 @@
+"""LogWriter: appends to one lane's log; a record is durable when `on_commit` says so.
+
+`append` and `kick` are for one thread (the event loop's). They never wait for the disk: see `commit` for who does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bridge.log.commit import Batch, Committer, Identity, OnCommit, OnFailure, record_max_bytes
+from bridge.log.errors import LogFailed, LogFull, RecordTooLarge
+from bridge.log.fold import Fold
+from bridge.log.recovery import recover
+from bridge.log.segment import PAGE_BYTES
+from bridge.log.settings import LogSettings
+from bridge.log.spares import Spares
+
+
+class LogWriter:
+    """The one writer of the log in a directory."""
+
+    def __init__(self, committer: Committer, spares: Spares, next_seq: int, max_record_bytes: int) -> None:
+        """Use `open`."""
+        self.next_seq = next_seq
+        """What the next append will get."""
+        self.max_record_bytes = max_record_bytes
+        self._committer = committer
+        self._spares = spares
+        self._batch = Batch()
+        self._batch_bytes = committer.batch_bytes
+        self._appended = 0
+        self._hand_over_at = self._batch_bytes
+        self._slack = self._batch_bytes
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        settings: LogSettings,
+        *,
+        log_id: bytes,
+        boot_id: bytes,
+        wall_ns: Callable[[], int],
+        fold: Fold,
+        on_commit: OnCommit,
+        on_failure: OnFailure,
+    ) -> LogWriter:
+        """Recovers the log in `directory` (made if it is missing), restores `fold` and starts the threads.
+
+        `log_id` and `boot_id` have 16 bytes; `wall_ns` reads the wall clock. On the commit thread `on_commit(tokens,
+        committed)` is called after each sync, with the tokens of that commit that are not None, in order; and
+        `on_failure(failure)` once, if ever: then nothing more is taken and nothing more is reported as committed.
+
+        Raises:
+            OSError: the directory cannot be read or written.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        recovered = recover(directory, log_id, fold)
+        spares = Spares(directory, settings, recovered.segments, lambda: committer.account())
+        identity = Identity(log_id, boot_id, wall_ns)
+        committer = Committer(directory, settings, identity, fold, spares, on_commit, on_failure)
+        spares.start()
+        committer.start(recovered.tail, recovered.next_seq)
+        return cls(committer, spares, recovered.next_seq, record_max_bytes(settings))
+
+    @property
+    def committed(self) -> int:
+        """The position behind the last durable record."""
+        return self._committer.committed
+
+    @property
+    def pending_bytes(self) -> int:
+        """Of records appended and not yet durable."""
+        return self._appended - self._committer.committed_bytes
+
+    @property
+    def full(self) -> bool:
+        """A bound is reached (or the log has failed): `append` would raise. It clears by itself when space is back."""
+        return self._appended + self._slack > self._committer.bound
+
+    @property
+    def shortage(self) -> str | None:
+        """Why the log cannot grow at present, in plain words; it may still have room."""
+        return self._spares.shortage
+
+    def append(self, record: bytes, token: object = None, effect: object = None) -> int:
+        """Takes one record (as `record.encode` made it) and returns its sequence number. It is not durable yet.
+
+        `token` comes back in `on_commit`, `effect` goes to the fold. `kick` must follow before the loop's turn ends.
+
+        Raises:
+            LogFull: see `full`.
+            LogFailed: the disk failed earlier, or the log is closed.
+            RecordTooLarge: longer than `max_record_bytes`.
+        """
+        appended = self._appended + len(record)
+        if appended > self._hand_over_at:
+            self._admit(len(record))
+        if appended > self._committer.bound:
+            self._refuse(len(record))
+        batch = self._batch
+        batch.records.append(record)
+        batch.tokens.append(token)
+        if effect is not None:
+            batch.effects.append(effect)
+        self._appended = appended
+        seq = self.next_seq
+        self.next_seq = seq + 1
+        return seq
+
+    def kick(self) -> None:
+        """Hands over to the commit thread what was appended since the last time."""
+        batch = self._batch
+        if batch.records:
+            begun = self._hand_over_at - self._batch_bytes
+            batch.size = self._appended - begun
+            self._batch = Batch()
+            self._hand_over_at = self._appended + self._batch_bytes
+            self._committer.batches.put(batch)
+
+    def forwarded(self, position: int) -> None:
+        """Segments wholly before `position` may be reused. The cursor is durable there already."""
+        self._spares.forwarded(position)
+
+    def close(self) -> None:
+        """Commits what is pending (unless the log has failed or there is no place for it) and ends the threads."""
+        self.kick()
+        self._committer.refuse_all()
+        self._committer.batches.put(None)
+        self._spares.last_call()
+        self._committer.join()
+        self._spares.stop()
+
+    def _admit(self, size: int) -> None:
+        """The record does not fit the batch: the next one begins with it."""
+        if size > self.max_record_bytes:
+            raise RecordTooLarge(f"a record of {size} bytes; at most {self.max_record_bytes} fit into a segment")
+        self._committer.largest_frame = max(self._committer.largest_frame, size + PAGE_BYTES)
+        self.kick()
+
+    def _refuse(self, size: int) -> None:
+        committer = self._committer
+        if committer.failure is not None:
+            raise LogFailed(str(committer.failure))
+        if committer.bound < 0:
+            raise LogFailed("the log is closed")
+        # So that `full` stays true until there is room for a record of this size.
+        self._slack = max(self._slack, size)
+        raise LogFull(self._spares.shortage or "the next segment is still being written out")
