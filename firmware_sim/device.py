@@ -56,7 +56,8 @@ class Device:
         self.refused = 0
         self.resent = 0
         self.reported: dict[str, Any] = {}
-        self.desired: Any = None
+        self.desired: dict[str, Any] | None = None
+        """The last desired state it received: `version` and `state`."""
         self.desired_received = 0
         self._plan, self._ledger = plan, ledger
         self._topic = plan.topic.format(device=name)
@@ -154,8 +155,7 @@ class Device:
         self._ledger.write(Acknowledged(self.name, item.n, time.time_ns()))
 
     def _receive(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
-        self.desired = json.loads(message.payload) if message.payload else None
+        before, self.desired = self.desired, json.loads(message.payload) if message.payload else None
         self.desired_received += 1
-        state = self.desired.get("state", self.desired) if isinstance(self.desired, dict) else None
-        if isinstance(state, dict):
-            self.report(state)
+        if self.desired is not None and self.desired != before:
+            self.report(self.desired["state"])

@@ -87,19 +87,24 @@ class Fleet:
 
     async def connected(self, timeout_s: float) -> bool:
         """Wait until every device is connected; False when that took too long."""
-        return await self._until(lambda: all(device.link.connected for device in self.devices.values()), timeout_s)
+        return await self.until(lambda: all(device.link.connected for device in self.devices.values()), timeout_s)
+
+    async def offered(self) -> None:
+        """Wait until the plan's messages were all given to the devices, or publishing was stopped."""
+        if self._pace_task is not None:
+            await asyncio.wait([self._pace_task])
 
     async def drained(self, timeout_s: float) -> bool:
         """Wait until nothing that was offered so far waits or is in flight; False when that took too long."""
-        return await self._until(self._settled, timeout_s)
+        return await self.until(self._settled, timeout_s)
 
     async def finished(self, timeout_s: float) -> bool:
         """Wait until the plan's messages were all offered and acknowledged; False when that took too long."""
         deadline = time.monotonic() + timeout_s
-        if self._pace_task is not None:
-            await asyncio.wait([self._pace_task], timeout=timeout_s)
-            if not self._pace_task.done():
-                return False
+        try:
+            await asyncio.wait_for(self.offered(), timeout_s)
+        except TimeoutError:
+            return False
         return await self.drained(max(0.0, deadline - time.monotonic()))
 
     def write_truth(self) -> None:
@@ -167,7 +172,8 @@ class Fleet:
             await asyncio.sleep(1.0)
 
     @staticmethod
-    async def _until(true: Callable[[], bool], timeout_s: float) -> bool:
+    async def until(true: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until something is true; False when that took too long."""
         deadline = time.monotonic() + timeout_s
         while True:
             if true():

@@ -67,8 +67,8 @@ class Truth(msgspec.Struct, tag="truth", tag_field="what"):
     """All merge patches it published, applied in order."""
     settled: bool
     """Everything it handed to the network was acknowledged."""
-    desired: Any = None
-    """The last desired state it received."""
+    desired: dict[str, Any] | None = None
+    """The last desired state it received: `version` and `state`."""
 
 
 Line = Head | Sent | Resent | Acknowledged | Refused | Truth
@@ -110,10 +110,15 @@ class Entry(msgspec.Struct):
 class Ledger(msgspec.Struct):
     """A ledger read back; several runs' ledgers may be read into one."""
 
-    markers: set[str] = msgspec.field(default_factory=set)
+    markers: dict[str, str] = msgspec.field(default_factory=dict)
+    """The runs: marker → MQTT topic with `{device}` in it."""
     entries: dict[tuple[str, int, str], Entry] = msgspec.field(default_factory=dict)
     """By device, counter and marker."""
     truths: dict[str, Truth] = msgspec.field(default_factory=dict)
+
+    def topic(self, name: tuple[str, int, str]) -> str:
+        """Return the MQTT topic of a message, given by device, counter and marker."""
+        return self.markers[name[2]].format(device=name[0])
 
     def devices(self) -> set[str]:
         """Name every device that published something or has a truth."""
@@ -154,7 +159,7 @@ class _Reading:
         match line:
             case Head():
                 self._marker = line.marker
-                self._ledger.markers.add(line.marker)
+                self._ledger.markers[line.marker] = line.topic
             case Sent():
                 key = (line.device, line.n, self._marker)
                 entries[key] = Entry(line.device, line.n, line.qos, line.at, line.digest)
