@@ -182,7 +182,7 @@ def _subscription(reader: Reader, version: int, identifiers: tuple[int, ...]) ->
     qos, handling, no_local = options & 3, options >> 4 & 3, bool(options & 4)
     if qos == 3 or handling == 3:
         raise protocol_error("a subscription with QoS 3 or retain handling 3 (MQTT5 §3.8.3.1)")
-    if no_local and pattern.startswith(topics.SHARE_PREFIX):
+    if no_local and topics.is_shared(pattern):
         raise protocol_error("no local on a shared subscription [MQTT-3.8.3-4]")
     return Subscription(pattern, qos, no_local, bool(options & 8), handling, identifiers)
 

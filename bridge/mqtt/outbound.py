@@ -22,8 +22,8 @@ class Outbound:
     """Sends at most `window` unacknowledged messages and no packet over `max_bytes`."""
 
     def __init__(self, state: SessionState, version: int, window: int, max_bytes: int, output: list[bytes]) -> None:
-        self.held = False
-        """True: the socket is full; QoS 0 is dropped and QoS 1 and 2 wait (MQTT5 §4.9 leaves it to us)."""
+        self.output_bytes = 0
+        """Of messages put into the output; who empties it sets this back."""
         self._state = state
         self._version = version
         self._window = window
@@ -49,9 +49,6 @@ class Outbound:
             if self._repeat or self._state.queue or not self._room():
                 return self._state.put(item)
             return self._send_new(item, now)
-        if self.held:
-            self._state.dropped += 1
-            return False
         return self._transmit(item, now, dup=False)
 
     def pump(self, now: float) -> None:
@@ -103,7 +100,7 @@ class Outbound:
         self._finish(item, now)
 
     def _room(self) -> bool:
-        return not self.held and len(self._sent) < self._window
+        return len(self._sent) < self._window
 
     def _finish(self, item: Outgoing, now: float) -> None:
         del self._state.in_flight[item.packet_id]
@@ -138,6 +135,7 @@ class Outbound:
             self._state.dropped += 1
             return False
         self._output.append(packet)
+        self.output_bytes += len(packet)
         return True
 
     def _publish(self, item: Outgoing, now: float, *, dup: bool) -> bytes:

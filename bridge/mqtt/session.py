@@ -159,7 +159,14 @@ class Session:
             return b""
         data = output[0] if len(output) == 1 else b"".join(output)
         output.clear()
+        if self._outbound is not None:
+            self._outbound.output_bytes = 0
         return data
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of messages to the client that `take_output` has not yet given away (acknowledgements not counted)."""
+        return self._outbound.output_bytes if self._outbound is not None else 0
 
     # What the broker says.
 
@@ -225,17 +232,6 @@ class Session:
             raise RuntimeError("deliver before accept")
         item = outgoing(message, subscription, retained=retained, expires=expires)
         return self.state.put(item) if self.closed else self._outbound.deliver(item, self._now)
-
-    def hold(self) -> None:
-        """The socket takes no more: QoS 0 is dropped, QoS 1 and 2 wait in the session's queue until `resume`."""
-        if self._outbound is not None:
-            self._outbound.held = True
-
-    def resume(self, now: float) -> None:
-        """The socket takes bytes again."""
-        if self._outbound is not None and not self.closed:
-            self._outbound.held = False
-            self._outbound.pump(now)
 
     def disconnect(self, reason: int, text: str = "") -> None:
         """Ends the connection from our side: DISCONNECT with `reason` in MQTT 5, CONNACK if that is still due."""

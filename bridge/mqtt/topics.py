@@ -32,7 +32,7 @@ def _beyond(text: str, max_bytes: int, max_levels: int) -> bool:
 
 
 def _filter_fault(pattern: str) -> str:
-    if pattern.startswith(SHARE_PREFIX):
+    if is_shared(pattern):
         group, slash, pattern = pattern.removeprefix(SHARE_PREFIX).partition("/")
         if not group or "+" in group or "#" in group:
             return "a share name is empty or holds a wildcard [MQTT-4.8.2-1]"
@@ -67,9 +67,14 @@ def _is_text(topic: str) -> bool:
         return False
 
 
+def is_shared(pattern: str) -> bool:
+    """Whether a filter is a shared subscription (MQTT5 §4.8.2)."""
+    return pattern.startswith(SHARE_PREFIX)
+
+
 def split_share(pattern: str) -> tuple[str, str]:
     """(share name, filter) of a valid filter; the share name is empty when it is not shared (MQTT5 §4.8.2)."""
-    if not pattern.startswith(SHARE_PREFIX):
+    if not is_shared(pattern):
         return "", pattern
     group, _, rest = pattern.removeprefix(SHARE_PREFIX).partition("/")
     return group, rest
