@@ -9,6 +9,7 @@ from typing import Final
 from bridge.address import AddressError, is_loopback
 from bridge.config import KIB, Config, Kafka, KafkaSecurity, Listener, Route
 from bridge.config_file.errors import Finding, KeyPath
+from bridge.mqtt.topics import SHARE_PREFIX, is_valid_filter
 from bridge.units import format_size
 
 RECORD_OVERHEAD: Final = 64 * KIB
@@ -20,6 +21,8 @@ _KAFKA_TOPIC = re.compile(_NAME % 249, re.ASCII)
 _LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
 _GATEWAY_ID_ALLOWED = "1 to 128 of the characters A-Z a-z 0-9 . _ -"
 _KAFKA_TOPIC_ALLOWED = '1 to 249 of the characters A-Z a-z 0-9 . _ - (and neither "." nor "..")'
+_DEVICE = "{device}"
+_FILTER_ALLOWED = 'an MQTT topic filter: + alone in its level, # alone in the last, "{device}" for the device id'
 _LANE_ALLOWED = "1 to 32 of the characters a-z 0-9 _ -, a letter or digit first"
 
 Rule = Callable[[Config], Iterator[Finding]]
@@ -84,10 +87,18 @@ def _with_tls(listener: Listener, path: KeyPath) -> Iterator[Finding]:
         yield Finding((*path, "anonymous"), "with tls the certificate says who a device is", "leave it out")
 
 
+def _acl(config: Config) -> Iterator[Finding]:
+    for key, filters in (("publish", config.acl.publish), ("subscribe", config.acl.subscribe)):
+        for index, topic_filter in enumerate(filters):
+            yield from _filter(("acl", key, index), topic_filter)
+
+
 def _routes(config: Config) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, route in enumerate(config.routes):
         path = ("routes", index)
+        yield from _filter((*path, "filter"), route.filter)
+        yield from _whole_levels((*path, "filter"), route.filter)
         yield from _kafka_topic((*path, "topic"), route.topic)
         yield from _lane_name((*path, "lane"), route.lane)
         yield from _recipients(config, route, path)
@@ -99,6 +110,11 @@ def _routes(config: Config) -> Iterator[Finding]:
                 (*path, "filter"), f'"{route.filter}" is taken by an earlier route, so this one never matches'
             )
         seen.add(route.filter)
+
+
+def _whole_levels(path: KeyPath, topic_filter: str) -> Iterator[Finding]:
+    if any(_DEVICE in level and level != _DEVICE for level in topic_filter.split("/")):
+        yield Finding(path, f'"{topic_filter}" has {_DEVICE} within a level', f"{_DEVICE} alone in its level")
 
 
 def _recipients(config: Config, route: Route, path: KeyPath) -> Iterator[Finding]:
@@ -212,6 +228,12 @@ def _supervisor(config: Config) -> Iterator[Finding]:
         yield Finding(("supervisor", "restart_delay"), "is longer than it may become", most)
 
 
+def _filter(path: KeyPath, topic_filter: str) -> Iterator[Finding]:
+    plain = topic_filter.replace(_DEVICE, "device")
+    if not is_valid_filter(plain) or plain.startswith(SHARE_PREFIX) or "{" in plain or "}" in plain:
+        yield Finding(path, f'"{topic_filter}" is no topic filter', _FILTER_ALLOWED)
+
+
 def _kafka_topic(path: KeyPath, topic: str) -> Iterator[Finding]:
     if not _KAFKA_TOPIC.fullmatch(topic) or topic in (".", ".."):
         yield Finding(path, f'"{topic}" is no Kafka topic', _KAFKA_TOPIC_ALLOWED)
@@ -226,6 +248,7 @@ def _lane_name(path: KeyPath, lane: str) -> Iterator[Finding]:
 _RULES: Final[tuple[Rule, ...]] = (
     _gateway_id,
     _listeners,
+    _acl,
     _routes,
     _lanes,
     _sink,

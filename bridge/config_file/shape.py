@@ -54,7 +54,7 @@ class Shaper:
 
     def value(self, hint: Any, raw: object, path: KeyPath) -> object:
         """Return `raw` as the type `hint`."""
-        hint, notes = _unwrapped(hint)
+        hint, notes = unwrapped(hint)
         if isinstance(raw, str):
             expanded = self._expanded(raw, path)
             if expanded is None:
@@ -86,9 +86,9 @@ class Shaper:
             return raw
         if isinstance(raw, str) and (converter := self._of_text(hint, notes)):
             return converter(raw)
-        if hint is float and type(raw) is int and not _unit(notes):
+        if hint is float and type(raw) is int and not unit_of(notes):
             return float(raw)
-        if type(raw) is not hint or _unit(notes):
+        if type(raw) is not hint or unit_of(notes):
             raise _Unfit("of the wrong kind")
         return raw
 
@@ -100,7 +100,7 @@ class Shaper:
         }
         if hint is Path:
             return self._path
-        return converters.get(_unit(notes))
+        return converters.get(unit_of(notes))
 
     def _path(self, text: str) -> Path:
         if not text or "\0" in text:
@@ -127,12 +127,12 @@ class _Unfit(ValueError):
 
 def describe(hint: Any) -> str:
     """Return in words what may be written for a setting of the type `hint`."""
-    return _described(*_unwrapped(hint))
+    return _described(*unwrapped(hint))
 
 
 def _described(hint: Any, notes: tuple[object, ...]) -> str:
-    if unit := _unit(notes):
-        return _UNITS[unit] + _bounds(notes)
+    if unit := unit_of(notes):
+        return _UNITS[unit] + bounds(notes)
     match get_origin(hint):
         case origin if origin is Literal:
             return ", ".join(f'"{choice}"' for choice in get_args(hint))
@@ -142,10 +142,10 @@ def _described(hint: Any, notes: tuple[object, ...]) -> str:
             return "a table of tables"
     if issubclass(hint, msgspec.Struct):
         return f"a table with {', '.join(hint.__struct_fields__)}"
-    return _TOML_NAMES[hint] + _bounds(notes)
+    return _TOML_NAMES[hint] + bounds(notes)
 
 
-def _unwrapped(hint: Any) -> tuple[Any, tuple[object, ...]]:
+def unwrapped(hint: Any) -> tuple[Any, tuple[object, ...]]:
     """Return the type without `| None` and `Annotated`, and the annotations."""
     notes: tuple[object, ...] = ()
     while True:
@@ -158,7 +158,8 @@ def _unwrapped(hint: Any) -> tuple[Any, tuple[object, ...]]:
             return hint, notes
 
 
-def _unit(notes: tuple[object, ...]) -> str:
+def unit_of(notes: tuple[object, ...]) -> str:
+    """Return what kind of quantity a type's annotations make it: `size`, `duration`, `address`; "" for none."""
     return next((note for note in notes if isinstance(note, str)), "")
 
 
@@ -170,13 +171,14 @@ def _within(notes: tuple[object, ...], value: object) -> None:
                 raise _Unfit("out of range")
 
 
-def _bounds(notes: tuple[object, ...]) -> str:
+def bounds(notes: tuple[object, ...]) -> str:
+    """Return the limits that a type's annotations set, as `, at least 1`; "" for none."""
     formats: dict[str, Callable[[Any], str]] = {"size": format_size, "duration": format_duration}
-    show = formats.get(_unit(notes), str)
+    show = formats.get(unit_of(notes), str)
     metas = [note for note in notes if isinstance(note, msgspec.Meta)]
     signs = {"ge": "at least", "gt": "more than", "le": "at most"}
-    bounds = [(sign, getattr(meta, name)) for meta in metas[-1:] for name, sign in signs.items()]
-    words = [f"{sign} {show(bound)}" for sign, bound in bounds if bound is not None]
+    limits = [(sign, getattr(meta, name)) for meta in metas[-1:] for name, sign in signs.items()]
+    words = [f"{sign} {show(limit)}" for sign, limit in limits if limit is not None]
     return ", " + " and ".join(words) if words else ""
 
 
@@ -208,7 +210,7 @@ def _shown(raw: object) -> str:
 
 def _harmless(hint: Any) -> Any:
     """Return a value that lets the other rules look at the rest of a document that is wrong here."""
-    hint, _ = _unwrapped(hint)
+    hint, _ = unwrapped(hint)
     origin = get_origin(hint)
     if origin is Literal:
         return get_args(hint)[0]

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "log": {"message"},
     "mqtt": {"message"},
     "security": {"message"},
-    "config_file": set(),
+    "config_file": {"mqtt"},
     "journal": set(),
     "message": set(),
 }
