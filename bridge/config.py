@@ -207,6 +207,12 @@ class Kafka(msgspec.Struct, frozen=True):
     request_timeout: Timeout = 10.0
     retry_backoff: Duration = 0.005
     reconnect_backoff_max: Duration = 5.0
+    topic_timeout: Timeout = 2.0
+    """How long Kafka may take to make a topic that is asked for first; then its records are dead letters."""
+    topic_retry: Timeout = 60.0
+    """How long such a topic is not asked for again."""
+    shape_cache: Count = 16_384
+    """Streams (device, topic, flags, headers) whose encoded constant part is remembered, for each lane."""
 
 
 class Jsonl(msgspec.Struct, frozen=True):

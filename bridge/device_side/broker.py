@@ -1,0 +1,221 @@
+"""The local broker: which clients there are, what they subscribed to, and what is delivered to whom.
+
+It knows nothing of the uplink; the pipeline decides what becomes of a message, the broker delivers it on this gateway.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from bridge.config import Limits, Mqtt
+from bridge.device_side.cold import ColdStore
+from bridge.device_side.connection import Connection
+from bridge.device_side.retained import Retained
+from bridge.device_side.subscriptions import Subscriptions
+from bridge.message import Message
+from bridge.mqtt.events import ConnectRequested, SubscribeRequested, UnsubscribeRequested, Will
+from bridge.mqtt.reasons import Reason
+from bridge.mqtt.session_state import SessionState
+from bridge.mqtt.subscription import Subscription
+from bridge.mqtt.topics import split_share
+from bridge.security.acl import Acl
+
+TAKEN_OVER = "taken-over"
+NEVER = 0xFFFFFFFF
+"""A session expiry interval that says the session does not expire (MQTT5 §3.1.2.11.2)."""
+
+
+class StoredSession(msgspec.Struct, frozen=True):
+    """What the cold store keeps of a session."""
+
+    version: int
+    expiry_s: int
+    subscriptions: list[Subscription]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(StoredSession).decode
+
+
+class Client:
+    """A client id with its session, connected or away."""
+
+    __slots__ = ("connection", "gone_at", "state", "will")
+
+    def __init__(self, state: SessionState) -> None:
+        self.state = state
+        self.connection: Connection | None = None
+        self.will: Will | None = None
+        self.gone_at: float | None = None
+        """Loop time of its going; None while connected."""
+
+    @property
+    def device(self) -> str:
+        """The device id, which is the client id: a certificate's identity must match it."""
+        return self.state.client_id
+
+
+class Broker:
+    """All clients of this gateway."""
+
+    def __init__(
+        self, acl: Acl, retained: Retained, cold: ColdStore, mqtt: Mqtt, limits: Limits, now: Callable[[], float]
+    ) -> None:
+        """Args:
+        acl: who may subscribe to what.
+        retained: the retained messages.
+        cold: where sessions are kept between two starts.
+        mqtt: the protocol's limits.
+        limits: the daemon's.
+        now: the loop's clock, seconds.
+        """
+        self.subscriptions: Subscriptions[Client, Subscription] = Subscriptions()
+        self.clients: dict[str, Client] = {}
+        self.retained = retained
+        self._acl = acl
+        self._cold = cold
+        self._mqtt = mqtt
+        self._limits = limits
+        self._now = now
+
+    def restore(self, open_handshakes: dict[str, set[int]]) -> None:
+        """At start: the sessions of the last daemon. A client with an open QoS 2 hand-shake had one in any case."""
+        for client_id, body in self._cold.load("sessions"):
+            stored = _decode(body)
+            client = self._add(client_id, stored.version, stored.expiry_s)
+            for subscription in stored.subscriptions:
+                client.state.subscriptions[subscription.filter] = subscription
+                self.subscriptions.add(subscription.filter, client, subscription)
+        for client_id, packet_ids in open_handshakes.items():
+            kept = self.clients.get(client_id) or self._add(client_id, 4, self._mqtt.session_expiry_max_s)
+            kept.state.restore_incoming(packet_ids)
+
+    def open_session(self, event: ConnectRequested, client_id: str) -> tuple[Client, bool]:
+        """The client's session, fresh where it asked for that or had none. Returns (client, session present)."""
+        client = self.clients.get(client_id)
+        if client is not None and client.connection is not None:
+            older = client.connection
+            older.dismiss(Reason.SESSION_TAKEN_OVER, why=TAKEN_OVER)
+            older.close(TAKEN_OVER, will=True)
+            client = self.clients.get(client_id)  # a session that ends with its connection is gone now
+        present = client is not None and not event.clean_start
+        if client is None or event.clean_start:
+            if client is not None:
+                self._forget(client)
+            client = self._add(client_id, event.version, event.expiry_s)
+        client.state.version, client.state.expiry_s = event.version, event.expiry_s
+        client.gone_at, client.will = None, event.will
+        return client, present
+
+    def keep(self, client: Client, stored: Callable[[], object]) -> None:
+        """Writes a session that outlives its connection; `stored`, on the store's thread, when it is on disk."""
+        self._store(client)
+        self._cold.after_commit(stored)
+
+    def has_room(self, client_id: str) -> bool:
+        """Whether one more client can be known."""
+        return client_id in self.clients or len(self.clients) < self._limits.sessions
+
+    def left(self, client: Client) -> None:
+        """The client's connection ended; a session that ends with it goes too (MQTT5 §3.1.2.11.2)."""
+        client.connection = None
+        client.gone_at = self._now()
+        if client.state.expiry_s == 0:
+            self._forget(client)
+
+    def expire(self) -> list[str]:
+        """Forgets the sessions whose time has come. Returns their client ids."""
+        now = self._now()
+        over = [
+            client
+            for client in self.clients.values()
+            if client.gone_at is not None
+            and client.state.expiry_s != NEVER
+            and now - client.gone_at >= client.state.expiry_s
+        ]
+        for client in over:
+            self._forget(client)
+        return [client.state.client_id for client in over]
+
+    def publish(self, message: Message, publisher: Client | None) -> None:
+        """Delivers to every subscriber on this gateway and keeps the message where it is retained."""
+        if message.retain:
+            self.retained.store(message)
+        for client, subscription in self.subscriptions.match(message.topic):
+            if not (subscription.no_local and client is publisher):
+                self._deliver(client, message, subscription, retained=False)
+
+    def subscribe(self, client: Client, event: SubscribeRequested) -> list[int]:
+        """Adds the subscriptions that are allowed; returns a reason for each. `send_retained` is the second half."""
+        reasons = [self._subscribe_one(client, subscription) for subscription in event.subscriptions]
+        self._store_if_kept(client)
+        return reasons
+
+    def send_retained(self, client: Client, fresh: list[Subscription]) -> None:
+        """The retained messages of subscriptions just made (MQTT5 §3.3.1.3)."""
+        for subscription in fresh:
+            for message in self.retained.matching(subscription.filter):
+                self._deliver(client, message, subscription, retained=True)
+
+    def unsubscribe(self, client: Client, event: UnsubscribeRequested) -> list[int]:
+        """Removes; returns a reason for each [MQTT-3.11.3-2]."""
+        reasons = []
+        for topic_filter in event.filters:
+            client.state.subscriptions.pop(topic_filter, None)
+            existed = self.subscriptions.remove(topic_filter, client)
+            reasons.append(Reason.SUCCESS if existed else Reason.NO_SUBSCRIPTION_EXISTED)
+        self._store_if_kept(client)
+        return [int(reason) for reason in reasons]
+
+    def connected(self) -> Iterator[Connection]:
+        """Every client's connection."""
+        return (client.connection for client in self.clients.values() if client.connection is not None)
+
+    def _add(self, client_id: str, version: int, expiry_s: int) -> Client:
+        client = self.clients[client_id] = Client(SessionState(client_id, version, expiry_s, self._mqtt))
+        client.gone_at = self._now()
+        return client
+
+    def _forget(self, client: Client) -> None:
+        for topic_filter in client.state.subscriptions:
+            self.subscriptions.remove(topic_filter, client)
+        del self.clients[client.state.client_id]
+        self._cold.put("sessions", client.state.client_id, None)
+
+    def _store_if_kept(self, client: Client) -> None:
+        if client.state.expiry_s:
+            self._store(client)
+
+    def _store(self, client: Client) -> None:
+        state = client.state
+        stored = StoredSession(state.version, state.expiry_s, list(state.subscriptions.values()))
+        self._cold.put("sessions", state.client_id, _encode(stored))
+
+    def _subscribe_one(self, client: Client, subscription: Subscription) -> int:
+        state = client.state
+        if split_share(subscription.filter)[0]:
+            return Reason.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
+        if not self._acl.may_subscribe(client.device, subscription.filter):
+            return Reason.NOT_AUTHORIZED
+        if subscription.filter not in state.subscriptions and len(state.subscriptions) >= self._mqtt.subscriptions_max:
+            return Reason.QUOTA_EXCEEDED
+        state.subscriptions[subscription.filter] = subscription
+        self.subscriptions.add(subscription.filter, client, subscription)
+        return subscription.qos
+
+    def _deliver(self, client: Client, message: Message, subscription: Subscription, *, retained: bool) -> None:
+        connection = client.connection
+        if connection is None:
+            if min(message.qos, subscription.qos):
+                client.state.enqueue(message, subscription, retained=retained)
+        elif min(message.qos, subscription.qos) or connection.session.output_bytes < self._limits.output_bytes:
+            connection.session.deliver(message, subscription, retained=retained)
+            connection.flush_soon()
+
+
+def assigned_client_id() -> str:
+    """For a client that brought none [MQTT-3.1.3-6]."""
+    return f"auto-{secrets.token_hex(8)}"

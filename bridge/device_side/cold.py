@@ -1,0 +1,118 @@
+"""Cold state in SQLite: what changes seldom and is read at start.
+
+Sessions, retained messages, documents, counters: written behind, in batches, on a thread of its own. It is never the
+first place of what was acknowledged: that is the log.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+Table = Literal["meta", "documents", "sessions", "retained"]
+_TABLES: tuple[Table, ...] = ("meta", "documents", "sessions", "retained")
+
+
+class ColdStoreFailure(Exception):
+    """The store cannot be opened or written; says where and why."""
+
+
+class ColdStore:
+    """Four tables of key → bytes. All methods but the callbacks are for one thread, the event loop's."""
+
+    def __init__(self, path: Path, on_failure: Callable[[ColdStoreFailure], None]) -> None:
+        """Opens or makes the file.
+
+        Args:
+            path: the database file.
+            on_failure: told once, on the store's thread, when a write failed.
+
+        Raises:
+            ColdStoreFailure: it is not a database, or cannot be written.
+        """
+        self._path = path
+        self._on_failure = on_failure
+        self._dirty: dict[tuple[Table, str], bytes | None] = {}
+        self._callbacks: list[Callable[[], object]] = []
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = False
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            for table in _TABLES:
+                self._database.execute(
+                    f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+                )
+        except sqlite3.Error as error:
+            raise ColdStoreFailure(f"{path}: {error}") from error
+        self._thread = threading.Thread(target=self._run, name="cold-store", daemon=True)
+        self._thread.start()
+
+    def load(self, table: Table) -> Iterator[tuple[str, bytes]]:
+        """All entries; only at start, before the first `put`.
+
+        Raises:
+            ColdStoreFailure: the file cannot be read.
+        """
+        try:
+            yield from self._database.execute(f"SELECT key, value FROM {table}")
+        except sqlite3.Error as error:
+            raise ColdStoreFailure(f"{self._path}: {error}") from error
+
+    def get(self, table: Table, key: str) -> bytes | None:
+        """One entry; only at start, as `load`."""
+        row = self._database.execute(f"SELECT value FROM {table} WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put(self, table: Table, key: str, value: bytes | None) -> None:
+        """To be written with the next batch; None removes."""
+        with self._lock:
+            self._dirty[(table, key)] = value
+        self._wake.set()
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Calls back, on the store's thread, when all that was put before is on disk."""
+        with self._lock:
+            self._callbacks.append(callback)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Writes what is left and ends the thread."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join()
+        self._database.close()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            closing = self._closing
+            with self._lock:
+                dirty, self._dirty = self._dirty, {}
+                callbacks, self._callbacks = self._callbacks, []
+            try:
+                self._write(dirty)
+            except sqlite3.Error as error:
+                self._on_failure(ColdStoreFailure(f"{self._path}: {error}"))
+                return
+            for callback in callbacks:
+                callback()
+            if closing:
+                return
+
+    def _write(self, dirty: dict[tuple[Table, str], bytes | None]) -> None:
+        if not dirty:
+            return
+        self._database.execute("BEGIN IMMEDIATE")
+        for (table, key), value in dirty.items():
+            if value is None:
+                self._database.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
+            else:
+                self._database.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (key, value))
+        self._database.execute("COMMIT")

@@ -1,0 +1,255 @@
+"""One device's connection: a small driver between a socket and a `Session`.
+
+It moves bytes and knows when it may read; what the bytes mean is the session's affair, what happens with a message the
+pipeline's, who may be a client the broker's.
+
+A TLS socket is a non-blocking `ssl.SSLSocket` read with `recv` when the loop says it is readable: measured at less than
+half the CPU of the loop's own TLS, which goes through memory BIOs (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from bridge.config import Limits
+from bridge.message import Message
+from bridge.mqtt.events import Disconnected, Event
+from bridge.mqtt.reasons import Reason
+from bridge.mqtt.session import Session
+
+if TYPE_CHECKING:
+    from bridge.device_side.broker import Client
+    from bridge.device_side.pipeline import Way
+
+_RETRY = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError)
+LOST = "connection-lost"
+LEFT = "disconnected"
+REFUSED = "refused"
+
+
+class Owner(Protocol):
+    """What a connection needs of the daemon around it."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def publish(self, connection: Connection, message: Message) -> bool:
+        """Takes a message in; False: not now, the connection holds it and stops reading until `resume`."""
+
+    def handle(self, connection: Connection, event: Event) -> bool:
+        """Any other event of the session; False: as in `publish`."""
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Calls the connection's `flush` before the loop sleeps."""
+
+    def hold(self, connection: Connection) -> None:
+        """Calls the connection's `resume` when there is room again."""
+
+    def closed(self, connection: Connection, reason: str, *, will: bool) -> None:
+        """The connection has ended; said exactly once."""
+
+
+class Connection:
+    """A socket, its session, and whether it is being read."""
+
+    def __init__(
+        self, owner: Owner, sock: socket.socket, session: Session, limits: Limits, *, peer: str, identity: str | None
+    ) -> None:
+        """Args:
+        owner: the daemon's parts that act on events.
+        sock: non-blocking; TLS is done, where there is TLS.
+        session: a fresh one.
+        limits: what is read and kept for one connection.
+        peer: HOST:PORT, for the log.
+        identity: the device id from the certificate; None on an anonymous listener.
+        """
+        self.session = session
+        self.peer = peer
+        self.identity = identity
+        self.device = identity or ""
+        """The device id: the identity, or on an anonymous listener the client id once it is known."""
+        self.client: Client | None = None
+        self.ways: dict[str, Way] = {}
+        """Where each topic this device used goes (the pipeline's, bounded by it)."""
+        self.flush_asked = False
+        self.opened = self.last_received = owner.loop.time()
+        self.closed = False
+        self._owner = owner
+        self._loop = owner.loop
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._recv: Callable[[int], bytes] = sock.recv
+        self._buffered: Callable[[], int] | None = sock.pending if isinstance(sock, ssl.SSLSocket) else None
+        self._limits = limits
+        self._unsent = b""
+        self._deaf = False
+        self._held: Sequence[Event] = ()
+        self._reading = False
+        self._farewell = REFUSED
+        self._will_due = False
+
+    def start(self) -> None:
+        """Begins to read."""
+        self._resume_reading()
+        if self._buffered is not None and self._buffered():
+            self._loop.call_soon(self._on_readable)
+
+    @property
+    def held(self) -> bool:
+        """Messages wait here because the pipeline could not take them."""
+        return bool(self._held)
+
+    def acknowledge(self, message: Message, reason: Reason = Reason.SUCCESS) -> None:
+        """The message is on disk, or with another reason was refused."""
+        if message.qos:
+            self.session.acknowledge(message, reason)
+            self.flush_soon()
+
+    def complete(self, packet_id: int) -> None:
+        """The end of a QoS 2 hand-shake is on disk."""
+        self.session.complete(packet_id)
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Has `flush` called before the loop sleeps, once however often it is asked for."""
+        if not self.flush_asked:
+            self.flush_asked = True
+            self._owner.flush_soon(self)
+
+    def dismiss(self, reason: Reason, text: str = "", *, why: str = REFUSED, will: bool = True) -> None:
+        """Ends the connection with a DISCONNECT where the version has one."""
+        self.session.disconnect(reason, text)
+        self.farewell(why, will=will)
+
+    def flush(self) -> None:
+        """Sends what the session has to say; what the socket does not take waits for it."""
+        self.flush_asked = False
+        if self.closed:
+            return
+        if self._unsent:
+            self._bound_output()
+            return
+        data = self.session.take_output()
+        if data:
+            self._send(data)
+        if self.session.closed and not self._unsent:
+            self.close(self._farewell, will=self._will_due)
+
+    def resume(self) -> None:
+        """Goes on with what was held."""
+        held, self._held = self._held, ()
+        self._process(held)
+        if not self._held and not self.closed:
+            self._resume_reading()
+            self._receive(b"")
+            if self._buffered is not None and self._buffered():
+                self._loop.call_soon(self._on_readable)
+
+    def close(self, reason: str, *, will: bool) -> None:
+        """Ends the connection now; harmless when it has ended."""
+        if self.closed:
+            return
+        self.closed = True
+        self._held = ()
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        self._sock.close()
+        self._owner.closed(self, reason, will=will)
+
+    def _on_readable(self) -> None:
+        if not self._reading or self.closed:
+            return
+        try:
+            data = self._recv(self._limits.read_bytes)
+        except _RETRY:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close(LOST, will=True)
+            return
+        self._receive(data)
+        # TLS may hold decrypted bytes of which the kernel knows nothing: come back for them after the others' turn.
+        if self._buffered is not None and not self.closed and self._buffered():
+            self._loop.call_soon(self._on_readable)
+
+    def _receive(self, data: bytes) -> None:
+        self.last_received = now = self._loop.time()
+        self._process(self.session.receive(data, now))
+        self.flush_soon()
+
+    def _process(self, events: Sequence[Event]) -> None:
+        publish = self._owner.publish
+        for index, event in enumerate(events):
+            if type(event) is Message:
+                if not publish(self, event):
+                    self._hold(events[index:])
+                    return
+            elif type(event) is Disconnected:
+                self._disconnected(event)
+                return
+            elif not self._owner.handle(self, event):
+                self._hold(events[index:])
+                return
+
+    def _disconnected(self, event: Disconnected) -> None:
+        """The client said good-bye or broke the protocol: the last bytes go out, then the connection ends."""
+        self._owner.handle(self, event)
+        self.farewell(LOST if event.will else LEFT, will=event.will)
+
+    def farewell(self, reason: str, *, will: bool = False) -> None:
+        """Ends the connection once the session, which is closed, has said its last word."""
+        self._farewell, self._will_due = reason, will
+        self._stop_reading()
+        self.flush()
+
+    def _hold(self, events: Sequence[Event]) -> None:
+        self._held = events
+        self._stop_reading()
+        self._owner.hold(self)
+
+    def _stop_reading(self) -> None:
+        self._reading = False
+        self._loop.remove_reader(self._fd)
+
+    def _resume_reading(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._loop.add_reader(self._fd, self._on_readable)
+
+    def _send(self, data: bytes) -> None:
+        """What is left over is kept as it is and sent first: TLS wants a write repeated with the same bytes."""
+        try:
+            sent = self._sock.send(data)
+        except _RETRY:
+            sent = 0
+        except OSError:
+            self.close(LOST, will=True)
+            return
+        if sent < len(data):
+            if not self._unsent:
+                self._loop.add_writer(self._fd, self._on_writable)
+            self._unsent = data[sent:]
+
+    def _on_writable(self) -> None:
+        data, self._unsent = self._unsent, b""
+        self._loop.remove_writer(self._fd)
+        self._send(data)
+        if not self._unsent and not self.closed:
+            self.flush()
+            self._relieve()
+
+    def _bound_output(self) -> None:
+        """A peer that does not read what it is sent is not read from either."""
+        if self.session.output_bytes > self._limits.output_bytes and self._reading:
+            self._deaf = True
+            self._stop_reading()
+
+    def _relieve(self) -> None:
+        if self._deaf and not self._unsent and not self.closed:
+            self._deaf = False
+            if not self._held:
+                self._resume_reading()

@@ -1,0 +1,315 @@
+"""The daemon: where the device side's parts are made and wired, and the order in which they start and stop.
+
+An address that is taken, a lock that is held, a key that cannot be read end the start with one sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from socket import socket
+
+import uvloop
+
+from bridge import journal
+from bridge.config import Config
+from bridge.device_side.broker import Broker
+from bridge.device_side.clock import Clock
+from bridge.device_side.cold import ColdStore, ColdStoreFailure
+from bridge.device_side.connection import Connection
+from bridge.device_side.devices import Devices
+from bridge.device_side.downlink import DownlinkReader
+from bridge.device_side.front_desk import FrontDesk
+from bridge.device_side.listener import Admission, ListeningPort
+from bridge.device_side.lock import DirectoryLock, Locked
+from bridge.device_side.pipeline import Pipeline
+from bridge.device_side.retained import Retained
+from bridge.device_side.routing import Routing
+from bridge.device_side.supervisor import BusSide
+from bridge.device_side.systemd import Notifier
+from bridge.device_side.uplink import Lane, Token, Uplink
+from bridge.log.doorbell import Note
+from bridge.log.errors import LogDamaged, LogError
+from bridge.log.log_id import load_or_create_log_id
+from bridge.log.reader import LogReader, oldest_position
+from bridge.log.record import Record
+from bridge.log.settings import LogSettings
+from bridge.message import Message
+from bridge.mqtt.session import Session
+from bridge.security.acl import Acl
+from bridge.security.envelope import Sealer
+from bridge.security.keys import KeyFileError, load_public
+
+_log = logging.getLogger(__name__)
+DONE, FAILED = 0, 1
+_TAIL_RECORDS, _TAIL_BYTES = 1000, 4 << 20
+EPOCH_KEY = "epoch"
+
+
+class StartFailure(Exception):
+    """Why the daemon cannot start, in one sentence."""
+
+
+def run(config: Config, config_path: Path) -> int:
+    """Runs until SIGTERM or SIGINT; returns the exit code: 0 stopped as asked, 1 could not start or had to give up."""
+    journal.set_up(config.log, "device")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(config, config_path))
+
+
+async def _run(config: Config, config_path: Path) -> int:
+    try:
+        with DirectoryLock(config.gateway.data_dir):
+            daemon = Daemon(config, config_path, asyncio.get_running_loop())
+            return await daemon.run()
+    except (StartFailure, Locked, ColdStoreFailure, KeyFileError, LogError, OSError) as error:
+        _log.critical("cannot start: %s", error)
+        return FAILED
+
+
+class Daemon:
+    """All parts of the device side."""
+
+    def __init__(self, config: Config, config_path: Path, loop: asyncio.AbstractEventLoop) -> None:
+        """Recovers what is on disk and binds the ports; nothing is accepted yet.
+
+        Raises:
+            StartFailure, ColdStoreFailure, KeyFileError, LogError, OSError: what stands in the way.
+        """
+        self._config = config
+        self._loop = loop
+        self._stop = asyncio.Event()
+        self._exit_code = DONE
+        self._clock = Clock()
+        self._notifier = Notifier(os.environ)
+        self._tasks: set[asyncio.Task[None]] = set()
+        data = config.gateway.data_dir
+        acl = Acl(config.acl)
+        self._cold = ColdStore(data / "cold.sqlite", self._failed_elsewhere)
+        self._epoch = self._next_epoch()
+        self._log_id = load_or_create_log_id(data / "uplink")
+        self._uplink = self._open_uplink(data / "uplink")
+        self._retained = Retained(self._cold, config.limits)
+        self._broker = Broker(acl, self._retained, self._cold, config.mqtt, config.limits, loop.time)
+        self._pipeline = Pipeline(
+            acl, Routing(config.routes), self._sealers(), self._uplink, self._broker, self._clock, config.limits
+        )
+        self._devices = self._open_devices()
+        self._pipeline.devices = self._devices
+        self._downlink = DownlinkReader(data / "downlink", self._devices) if self._devices is not None else None
+        self._desk = FrontDesk(loop, config, self._broker, self._pipeline, self._devices, self._clock)
+        self._bus_side = BusSide(loop, config.supervisor, config_path, positions=self._positions, on_note=self._on_note)
+        self._pool = ThreadPoolExecutor(config.limits.handshake_threads, thread_name_prefix="handshake")
+        admission = Admission(config.limits, lambda: len(self._desk.connections))
+        self._ports = [
+            ListeningPort(loop, listener, config.limits, admission, self._pool, self._welcome)
+            for listener in config.listeners
+        ]
+
+    async def run(self) -> int:
+        """Serves until asked to stop; returns the exit code."""
+        self._broker.restore(self._pipeline.open_handshakes())
+        self._restore_documents()
+        for number, act in (
+            (signal.SIGTERM, self._stop.set),
+            (signal.SIGINT, self._stop.set),
+            (signal.SIGHUP, self.reload),
+        ):
+            self._loop.add_signal_handler(number, act)
+        self._spawn(self._desk.sweep())
+        if self._downlink is not None:
+            self._spawn(self._save_downlink_cursor(self._downlink))
+        if self._notifier.watchdog_interval:
+            self._spawn(self._watchdog())
+        bus_side = self._loop.create_task(self._bus_side.run()) if self._has_sink else None
+        for port in self._ports:
+            port.start()
+        where = ", ".join(port.address for port in self._ports)
+        _log.info("gateway %s epoch %s is ready on %s", self._config.gateway.id, self._epoch, where)
+        self._notifier.ready(f"listening on {where}")
+        await self._stop.wait()
+        await self._shut_down(bus_side)
+        return self._exit_code
+
+    def reload(self) -> None:
+        """SIGHUP: reads the certificates again."""
+        self._notifier.reloading(self._clock.mono_ns())
+        for port in self._ports:
+            try:
+                port.reload()
+            except OSError as error:
+                _log.error("kept the old certificates of %s: %s", port.address, error)
+            else:
+                _log.info("re-read the certificates of %s", port.address)
+        self._notifier.ready("reloaded")
+
+    @property
+    def _has_sink(self) -> bool:
+        return self._config.kafka is not None or self._config.jsonl is not None
+
+    async def _shut_down(self, bus_side: asyncio.Task[None] | None) -> None:
+        """Nothing new, then the last acknowledgements, then the logs, then the bus side."""
+        _log.info("stopping")
+        self._notifier.stopping()
+        for port in self._ports:
+            port.close()
+        self._desk.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._uplink.close)
+        await asyncio.sleep(0)  # the last commits' call-backs
+        if bus_side is not None:
+            self._bus_side.ring()
+            await self._bus_side.stop()
+            await bus_side
+        if self._downlink is not None and self._downlink.unsaved:
+            self._downlink.save()
+        self._cold.close()
+        self._pool.shutdown(wait=False)
+        _log.info("stopped")
+
+    def _open_uplink(self, directory: Path) -> Uplink:
+        queue = self._config.queue
+        uplink = Uplink(self._loop, self._on_committed)
+        for name in self._config.lane_names():
+            uplink.open_lane(
+                name,
+                directory / name,
+                LogSettings.for_lane(queue, self._config.lanes.get(name)),
+                log_id=self._log_id,
+                boot_id=self._clock.boot_id,
+                wall_ns=self._clock.wall_ns,
+                pending_max=queue.pending_bytes,
+                on_failure=self._failed_elsewhere,
+            )
+        return uplink
+
+    def _open_devices(self) -> Devices | None:
+        state = self._config.state
+        if state is None:
+            return None
+        return Devices(
+            state,
+            self._uplink.lanes[state.lane],
+            self._cold,
+            self._clock,
+            log_id=self._log_id,
+            gateway=self._config.gateway.id,
+            epoch=self._epoch,
+            kick=self._uplink.kick_soon,
+            retain=lambda topic, body: self._broker.publish(Message(topic, body, qos=1, retain=True), None),
+        )
+
+    def _restore_documents(self) -> None:
+        """Takes over the documents of records that the cold store does not have yet."""
+        if self._devices is None:
+            return
+        lane = self._devices.lane
+        directory = self._config.gateway.data_dir / "uplink" / lane.name
+        position = max(self._devices.position_in_store(self._log_id), oldest_position(directory))
+        self._devices.restore(_records(LogReader(directory, self._log_id, position), lane.writer.committed))
+
+    def _sealers(self) -> dict[str, Sealer]:
+        """By the filter of each sealed route."""
+        keys = {name: load_public(recipient.public_key) for name, recipient in self._config.recipients.items()}
+        return {
+            route.filter: Sealer({name: keys[name] for name in route.recipients}, self._config.sealing, os.urandom)
+            for route in self._config.routes
+            if route.seal == "seal"
+        }
+
+    def _next_epoch(self) -> int:
+        """One more than at the last start; on disk before anybody hears of it."""
+        epoch = int(self._cold.get("meta", EPOCH_KEY) or b"0") + 1
+        self._cold.put("meta", EPOCH_KEY, str(epoch).encode())
+        return epoch
+
+    def _welcome(self, sock: socket, peer: str, device: str | None) -> None:
+        session = Session(self._config.mqtt)
+        self._desk.add(Connection(self._desk, sock, session, self._config.limits, peer=peer, identity=device))
+
+    def _on_committed(self, lane: Lane, tokens: list[Token]) -> None:
+        """A group commit is on disk: now, and only now, its messages are acknowledged."""
+        for token in tokens:
+            if callable(token):
+                token()
+            else:
+                connection, message = token
+                connection.acknowledge(message)
+        self._bus_side.ring()
+        self._desk.flush()
+        self._desk.resume_held()
+
+    def _on_note(self, note: Note) -> None:
+        """What the bus side says."""
+        if note.forwarded:
+            positions = dict(note.forwarded)
+            # The log gives documents up only when the cold store has them too: it catches up from the log at start.
+            self._cold.after_commit(lambda: self._loop.call_soon_threadsafe(self._forwarded, positions))
+        if note.downlink_committed is not None and self._downlink is not None:
+            self._downlink.advance(note.downlink_committed)
+
+    def _forwarded(self, positions: dict[str, int]) -> None:
+        self._uplink.forwarded(positions)
+        self._relieved()
+
+    def _relieved(self) -> None:
+        """Room may have come back: whoever had to wait tries again."""
+        if self._devices is not None and not self._devices.lane.blocked:
+            self._devices.relieved()
+        if self._downlink is not None:
+            self._downlink.pump()
+        self._desk.resume_held()
+
+    def _positions(self) -> Note:
+        """All the bus side must know, whenever it starts."""
+        downlink = self._downlink.saved if self._downlink is not None else 0
+        return Note(committed=self._uplink.committed(), downlink_forwarded=downlink or None)
+
+    async def _save_downlink_cursor(self, downlink: DownlinkReader) -> None:
+        while True:
+            await asyncio.sleep(self._config.queue.cursor_interval)
+            if downlink.unsaved:
+                await asyncio.to_thread(downlink.save)
+                self._bus_side.ring()
+
+    async def _watchdog(self) -> None:
+        while True:
+            self._notifier.watchdog()
+            await asyncio.sleep(self._notifier.watchdog_interval)
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_over)
+
+    def _task_over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._give_up(error)
+
+    def _failed_elsewhere(self, error: object) -> None:
+        """A commit thread or the cold store cannot go on (called on their threads)."""
+        self._loop.call_soon_threadsafe(self._give_up, error)
+
+    def _give_up(self, error: object) -> None:
+        """Stops without acknowledging anything more; started again by systemd, it recovers what is on disk."""
+        _log.critical("giving up: %s", error, exc_info=error if isinstance(error, Exception) else None)
+        self._exit_code = FAILED
+        self._stop.set()
+
+
+def _records(reader: LogReader, committed: int) -> Iterator[Record]:
+    """All that can be read up to `committed`; what cannot is named in the log."""
+    while reader.position < committed:
+        try:
+            yield from reader.read(committed, _TAIL_RECORDS, _TAIL_BYTES)
+        except LogDamaged as error:
+            _log.error("%s; going on behind the damage", error)
+            reader.skip_damage(committed)

@@ -1,0 +1,203 @@
+"""The documents of all devices on this gateway, kept in step with the state lane.
+
+A change is a DOCUMENT record in the state lane first; when that is durable, the cold store follows. So after a crash
+the cold store may be behind the log, never ahead, and the log's tail makes up for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from bridge.config import State
+from bridge.device_side.clock import Clock, rfc3339
+from bridge.device_side.cold import ColdStore
+from bridge.device_side.documents import (
+    DesiredState,
+    Document,
+    Presence,
+    apply_desired,
+    apply_reported,
+    with_presence,
+    without_desired,
+)
+from bridge.device_side.uplink import Lane
+from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, Record, encode, encode_context
+
+_encode_document = msgspec.json.Encoder().encode
+_decode_document = msgspec.json.Decoder(Document).decode
+_decode_patch = msgspec.json.Decoder(dict[str, object]).decode
+POSITION_KEY = "state-position"
+"""In the cold store's `meta`: LOG-ID:POSITION; documents in the state lane's records before it are in the store."""
+
+
+class BadPatch(Exception):
+    """What a device reported is not a JSON object, or its document would grow past its bound."""
+
+
+class Devices:
+    """Device id → document. Every change goes to Kafka by the state lane."""
+
+    def __init__(
+        self,
+        settings: State,
+        lane: Lane,
+        cold: ColdStore,
+        clock: Clock,
+        *,
+        log_id: bytes,
+        gateway: str,
+        epoch: int,
+        kick: Callable[[], None],
+        retain: Callable[[str, bytes], None],
+    ) -> None:
+        """Args:
+        settings: the state topic and its bounds.
+        lane: where the documents' records go.
+        cold: where they are kept between two starts.
+        clock: for `at` and `since`.
+        log_id: of the uplink log that the lane belongs to.
+        gateway: this gateway's id.
+        epoch: of this start of the daemon.
+        kick: called after appends.
+        retain: publishes (topic, payload) as a retained message on the local broker.
+        """
+        self.lane = lane
+        self._settings = settings
+        self._cold = cold
+        self._clock = clock
+        self._log_id = log_id
+        self._gateway = gateway
+        self._epoch = epoch
+        self._kick = kick
+        self._retain = retain
+        self._documents = {device: _decode_document(body) for device, body in cold.load("documents")}
+        self._unwritten: dict[str, None] = {}
+
+    def position_in_store(self, log_id: bytes) -> int:
+        """Documents in the state lane's records before it are in the cold store; 1 where nothing is known of this log."""
+        log, _, position = (self._cold.get("meta", POSITION_KEY) or b"").decode().partition(":")
+        return int(position) if log == log_id.hex() else 1
+
+    def restore(self, tail: Iterable[Record]) -> None:
+        """At start: takes over what the log has and the cold store has not.
+
+        Devices find what is desired of them; those who were connected when the last daemon ended are not any more.
+        """
+        for record in tail:
+            if record.kind == DOCUMENT:
+                document = _decode_document(record.payload)
+                self._documents[document.device] = document
+                self._cold.put("documents", document.device, record.payload)
+        for document in list(self._documents.values()):
+            self._tell_device(document)
+            if document.presence is not None and document.presence.state == "online":
+                self.offline(document.device, "gateway-stopped", None)
+
+    def get(self, device: str) -> Document | None:
+        return self._documents.get(device)
+
+    def online(self, device: str) -> None:
+        """The device is connected."""
+        now = self._clock.instant()
+        self._change(with_presence(self._document(device), self._presence("online", now, now, None)))
+
+    def offline(self, device: str, reason: str, last_seen_ns: int | None) -> None:
+        """The device went; `last_seen_ns` is wall clock, None: as the document says."""
+        document = self._document(device)
+        seen = document.presence.last_seen if document.presence else self._clock.instant()
+        if last_seen_ns is not None:
+            seen = rfc3339(last_seen_ns)
+        self._change(with_presence(document, self._presence("offline", self._clock.instant(), seen, reason)))
+
+    def report(
+        self, device: str, payload: bytes, done: Callable[[], None] | None, *, packet_id: int, effect: object
+    ) -> None:
+        """Merges a patch the device published (RFC 7386); `done` when the new document is durable.
+
+        Raises:
+            BadPatch: nothing was changed.
+            LogFull: nothing was changed; once the lane takes more again the same patch may be reported again.
+        """
+        try:
+            patch = _decode_patch(payload)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise BadPatch(f"not a JSON object: {error}") from error
+        document = apply_reported(self._document(device), patch, self._clock.instant())
+        if len(_encode_document(document)) > self._settings.document_max_bytes:
+            raise BadPatch(f"the document would be larger than {self._settings.document_max_bytes} bytes")
+        self._append(document, done, packet_id=packet_id, effect=effect)
+        self._tell_device(document)
+
+    def desire(self, device: str, desired: DesiredState | None, done: Callable[[], None]) -> None:
+        """Takes a desired state over, or with None its removal; `done` when that is durable.
+
+        Raises:
+            LogFull: as in `report`.
+        """
+        before = self._document(device)
+        after = apply_desired(before, desired, self._clock.instant()) if desired else without_desired(before)
+        if after is None or after == before:
+            done()
+            return
+        self._append(after, done)
+        if desired is None:
+            for name in ("desired", "delta"):
+                self._retain(f"devices/{device}/state/{name}", b"")
+        self._tell_device(after)
+
+    def relieved(self) -> None:
+        """The lane takes records again: documents that changed meanwhile are written."""
+        waiting, self._unwritten = self._unwritten, {}
+        for device in waiting:
+            self._change(self._documents[device])
+
+    def _document(self, device: str) -> Document:
+        return self._documents.get(device) or Document(device)
+
+    def _presence(self, state: str, since: str, seen: str, reason: str | None) -> Presence:
+        return Presence(state, since, seen, reason, self._gateway, self._epoch)
+
+    def _change(self, document: Document) -> None:
+        """Presence does not wait: with the lane full the document changes here and is written when there is room."""
+        if self.lane.blocked:
+            self._documents[document.device] = document
+            self._unwritten[document.device] = None
+        else:
+            self._append(document, None)
+
+    def _append(
+        self, document: Document, done: Callable[[], None] | None, *, packet_id: int = 0, effect: object = None
+    ) -> None:
+        body = _encode_document(document)
+        flags = CLOCK_SYNCHRONISED if self._clock.synchronised() else 0
+        record = encode(
+            DOCUMENT,
+            flags | (2 if packet_id else 0),
+            packet_id,
+            self._clock.wall_ns(),
+            self._clock.mono_ns(),
+            encode_context(document.device, "", self._settings.topic),
+            b"",
+            body,
+        )
+        position = self.lane.writer.next_seq + 1
+
+        def durable() -> None:
+            self._cold.put("documents", document.device, body)
+            self._cold.put("meta", POSITION_KEY, f"{self._log_id.hex()}:{position}".encode())
+            if done is not None:
+                done()
+
+        self.lane.append(record, durable, effect)
+        self._documents[document.device] = document
+        self._kick()
+
+    def _tell_device(self, document: Document) -> None:
+        if document.desired is None:
+            return
+        version = document.desired.version
+        for name, state in (("desired", document.desired.state), ("delta", document.delta)):
+            body = msgspec.json.encode({"version": version, "state": state})
+            self._retain(f"devices/{document.device}/state/{name}", body)

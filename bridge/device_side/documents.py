@@ -1,0 +1,110 @@
+"""A device's document: presence, reported and desired state, and what differs. Pure: clock readings are arguments.
+
+It holds the rules of merging and of versions; it does not know where documents are kept or how they travel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+State = dict[str, Any]
+
+
+class Presence(msgspec.Struct):
+    """Whether the device is connected; times are RFC 3339 in UTC with milliseconds."""
+
+    state: str
+    """`online`, `offline` or `unknown`."""
+    since: str
+    last_seen: str
+    reason: str | None
+    """Why it went: `disconnected`, `keepalive`, `connection-lost`, `taken-over`, `gateway-stopped`."""
+    gateway: str
+    gateway_epoch: int
+    """Rises with each start of the gateway's daemon."""
+
+
+class Versioned(msgspec.Struct):
+    """One half of the state, with the version that rises with each change."""
+
+    version: int
+    at: str
+    state: State
+
+
+class Document(msgspec.Struct):
+    """What the compacted topic holds for one device."""
+
+    device: str
+    presence: Presence | None = None
+    reported: Versioned | None = None
+    desired: Versioned | None = None
+    delta: State = {}
+    """The desired values that the reported state does not have yet."""
+
+
+class DesiredState(msgspec.Struct):
+    """What arrives from Kafka for a device; the bus side has filled in the version where it was left out."""
+
+    version: int
+    state: State
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7386 §2: a null removes, an object merges, all else replaces. Neither argument is changed."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+def difference(desired: State, reported: State) -> State:
+    """The part of `desired` that `reported` does not agree with: what the device still has to do."""
+    delta: State = {}
+    for name, wanted in desired.items():
+        has = reported.get(name)
+        if isinstance(wanted, dict) and isinstance(has, dict):
+            inner = difference(wanted, has)
+            if inner:
+                delta[name] = inner
+        elif wanted != has or name not in reported:
+            delta[name] = wanted
+    return delta
+
+
+def apply_reported(document: Document, patch: State, at: str) -> Document:
+    """The document after the device reported `patch`."""
+    before = document.reported
+    state = merge_patch(before.state if before else {}, patch)
+    reported = Versioned(version=(before.version if before else 0) + 1, at=at, state=state)
+    return _with_delta(document, reported=reported, desired=document.desired)
+
+
+def apply_desired(document: Document, desired: DesiredState, at: str) -> Document | None:
+    """The document after `desired` arrived; None where the document has this version or a later one already."""
+    if document.desired is not None and document.desired.version >= desired.version:
+        return None
+    half = Versioned(version=desired.version, at=at, state=desired.state)
+    return _with_delta(document, reported=document.reported, desired=half)
+
+
+def without_desired(document: Document) -> Document:
+    """The document after its desired state was removed (a tombstone arrived)."""
+    return _with_delta(document, reported=document.reported, desired=None)
+
+
+def with_presence(document: Document, presence: Presence) -> Document:
+    """The document with another presence."""
+    return Document(document.device, presence, document.reported, document.desired, document.delta)
+
+
+def _with_delta(document: Document, *, reported: Versioned | None, desired: Versioned | None) -> Document:
+    delta = difference(desired.state, reported.state if reported else {}) if desired else {}
+    return Document(document.device, document.presence, reported, desired, delta)

@@ -1,0 +1,113 @@
+"""What the bus side wrote for devices: read from the downlink log, applied to documents, and only then given up.
+
+The cursor moves when the state lane has made the change durable, so a crash in between applies a record again, which
+its version makes harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from bridge.device_side.devices import Devices
+from bridge.device_side.documents import DesiredState
+from bridge.log.cursor import Cursor
+from bridge.log.errors import LogDamaged
+from bridge.log.log_id import load_or_create_log_id
+from bridge.log.reader import LogReader
+from bridge.log.record import DESIRED, TOMBSTONE, Record, decode_context
+
+_log = logging.getLogger(__name__)
+_READ_RECORDS, _READ_BYTES = 256, 1 << 20
+_decode_desired = msgspec.json.Decoder(DesiredState).decode
+
+
+class DownlinkReader:
+    """The device side's end of the downlink log."""
+
+    def __init__(self, directory: Path, devices: Devices) -> None:
+        """Args:
+        directory: of the downlink log; the bus side makes it.
+        devices: takes what is desired.
+        """
+        self._directory = directory
+        self._devices = devices
+        self._reader: LogReader | None = None
+        self._log_id = b""
+        self._committed = 0
+        self._waiting: deque[Record] = deque()
+        self._applying: deque[int] = deque()
+        self._done: set[int] = set()
+        self.position = 0
+        """Everything before it is applied and durable; 0: nothing was read yet."""
+        self.saved = 0
+        """As of the cursor file."""
+
+    def advance(self, committed: int) -> None:
+        """The bus side says that records before `committed` are durable."""
+        self._committed = max(committed, self._committed)
+        self.pump()
+
+    def pump(self) -> None:
+        """Applies what is there, as far as the state lane takes it; to be called again when that has room."""
+        while not self._devices.lane.blocked:
+            if not self._waiting and not self._read():
+                return
+            self._apply(self._waiting.popleft())
+
+    def save(self) -> None:
+        """Writes the cursor (blocks for an fsync; for a thread)."""
+        position = self.position
+        Cursor.save(self._directory, self._log_id, position)
+        self.saved = position
+
+    @property
+    def unsaved(self) -> bool:
+        """The cursor file is behind."""
+        return self.position != self.saved
+
+    def _read(self) -> bool:
+        reader = self._reader or self._open()
+        try:
+            self._waiting.extend(reader.read(self._committed, _READ_RECORDS, _READ_BYTES))
+        except LogDamaged as error:
+            _log.error("%s; going on behind the damage", error)
+            reader.skip_damage(self._committed)
+        return bool(self._waiting)
+
+    def _open(self) -> LogReader:
+        self._log_id = load_or_create_log_id(self._directory)
+        cursor = Cursor.load(self._directory)
+        start = cursor.position if cursor is not None and cursor.log_id == self._log_id else 1
+        self.position = self.saved = start
+        self._reader = LogReader(self._directory, self._log_id, start)
+        return self._reader
+
+    def _apply(self, record: Record) -> None:
+        self._applying.append(record.seq)
+        done = self._completion(record.seq)
+        if record.kind != DESIRED:
+            done()
+            return
+        device, _, _ = decode_context(record.context)
+        try:
+            desired = None if record.flags & TOMBSTONE else _decode_desired(record.payload)
+        except msgspec.DecodeError as error:
+            _log.warning("skipped downlink record %s for device=%s: %s", record.seq, device, error)
+            done()
+            return
+        self._devices.desire(device, desired, done)
+
+    def _completion(self, seq: int) -> Callable[[], None]:
+        def done() -> None:
+            self._done.add(seq)
+            while self._applying and self._applying[0] in self._done:
+                finished = self._applying.popleft()
+                self._done.discard(finished)
+                self.position = finished + 1
+
+        return done

@@ -1,0 +1,233 @@
+"""The front desk: what becomes of each event of a connection but a publication, which is the pipeline's.
+
+Here a client is let in or turned away, its session found, its presence told. Every refusal is one log line that says
+who and why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from bridge.config import Config
+from bridge.device_side.broker import TAKEN_OVER, Broker, Client, assigned_client_id
+from bridge.device_side.clock import Clock
+from bridge.device_side.connection import LEFT, Connection
+from bridge.device_side.devices import Devices
+from bridge.device_side.pipeline import Pipeline
+from bridge.mqtt.events import (
+    ConnectRequested,
+    Disconnected,
+    Event,
+    Released,
+    SubscribeRequested,
+    UnsubscribeRequested,
+)
+from bridge.mqtt.reasons import Reason
+from bridge.mqtt.subscription import Subscription
+
+_log = logging.getLogger(__name__)
+GATEWAY_STOPPED = "gateway-stopped"
+KEEPALIVE = "keepalive"
+_SWEEP_S = 1.0
+
+
+class FrontDesk:
+    """Owns the connections: the daemon's side of `connection.Owner`."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        config: Config,
+        broker: Broker,
+        pipeline: Pipeline,
+        devices: Devices | None,
+        clock: Clock,
+    ) -> None:
+        """Args:
+        loop: the process's event loop.
+        config: limits of connections.
+        broker: clients and subscriptions.
+        pipeline: takes publications.
+        devices: the documents; None where no state topic is configured.
+        clock: for the presence's last_seen.
+        """
+        self.loop = loop
+        self.connections: set[Connection] = set()
+        self.publish = pipeline.publish
+        self._limits = config.limits
+        self._broker = broker
+        self._pipeline = pipeline
+        self._devices = devices
+        self._clock = clock
+        self._to_flush: list[Connection] = []
+        self._held: set[Connection] = set()
+        self._stopping = False
+        self._handlers: dict[type, Callable[[Connection, Any], bool]] = {
+            ConnectRequested: self._connect,
+            Released: self._released,
+            SubscribeRequested: self._subscribe,
+            UnsubscribeRequested: self._unsubscribe,
+            Disconnected: self._disconnected,
+        }
+
+    def add(self, connection: Connection) -> None:
+        """A new connection, before its CONNECT."""
+        self.connections.add(connection)
+        connection.start()
+
+    def handle(self, connection: Connection, event: Event) -> bool:
+        """One event; False: not now, the connection offers it again."""
+        return self._handlers[type(event)](connection, event)
+
+    def flush_soon(self, connection: Connection) -> None:
+        """All that one turn of the loop produced for a connection goes out in one write."""
+        if not self._to_flush:
+            self.loop.call_soon(self.flush)
+        self._to_flush.append(connection)
+
+    def flush(self) -> None:
+        """Sends what connections have to say."""
+        connections, self._to_flush = self._to_flush, []
+        for connection in connections:
+            connection.flush()
+
+    def hold(self, connection: Connection) -> None:
+        """It has something the pipeline could not take."""
+        self._held.add(connection)
+
+    def resume_held(self) -> None:
+        """After a commit or a relief: connections that had to wait try again."""
+        held, self._held = self._held, set()
+        for connection in held:
+            if not connection.closed:
+                connection.resume()
+
+    def closed(self, connection: Connection, reason: str, *, will: bool) -> None:
+        """A connection ended: its client goes, its will is published, its presence changes."""
+        self.connections.discard(connection)
+        client = connection.client
+        if client is None or client.connection is not connection:
+            return
+        _log.info("gone device=%s peer=%s reason=%s", client.device, connection.peer, reason)
+        message = client.will.message if client.will and will else None
+        self._broker.left(client)
+        if message is not None:
+            self._pipeline.will(client.device, message)
+        if self._devices is not None and reason != TAKEN_OVER:
+            idle_ns = int((self.loop.time() - connection.last_received) * 1e9)
+            self._devices.offline(client.device, reason, self._clock.wall_ns() - idle_ns)
+
+    async def sweep(self) -> None:
+        """Every second: keep-alives, CONNECTs that do not come, sessions that are over. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = self.loop.time()
+            for connection in list(self.connections):
+                self._sweep_one(connection, now)
+            self._broker.expire()
+            self.resume_held()
+
+    def stop(self) -> None:
+        """Says good-bye to every client; nothing more is taken in."""
+        self._stopping = True
+        for connection in list(self.connections):
+            connection.dismiss(Reason.SERVER_SHUTTING_DOWN, why=GATEWAY_STOPPED)
+            connection.close(GATEWAY_STOPPED, will=False)
+
+    def _sweep_one(self, connection: Connection, now: float) -> None:
+        if connection.session.closed:
+            connection.close(LEFT, will=False)  # it had a second to read our last words
+        elif connection.client is None and now - connection.opened > self._limits.connect_timeout:
+            _log.warning("refused peer=%s: no CONNECT within %g s", connection.peer, self._limits.connect_timeout)
+            connection.close(LEFT, will=False)
+        elif connection.session.expired(now) and not connection.held:
+            connection.dismiss(Reason.KEEP_ALIVE_TIMEOUT, why=KEEPALIVE)
+
+    def _connect(self, connection: Connection, event: ConnectRequested) -> bool:
+        client_id = event.client_id or connection.identity or assigned_client_id()
+        refusal = self._refusal(connection, event, client_id)
+        if refusal is not None:
+            reason, why = refusal
+            _log.warning("refused device=%s peer=%s: %s", connection.identity or client_id, connection.peer, why)
+            connection.session.refuse(reason)
+            connection.farewell("refused")
+            return True
+        if self._pipeline.blocked:
+            return False
+        before = self._broker.clients.get(client_id)
+        handshakes = list(before.state.incoming) if before is not None and event.clean_start else []
+        client, present = self._broker.open_session(event, client_id)
+        client.connection, connection.client, connection.device = connection, client, client.device
+
+        def admit() -> None:
+            if client.connection is connection and not connection.closed:
+                self._admit(connection, client, event, present=present)
+
+        def reset_durable() -> None:
+            if event.expiry_s and not present:
+                self._broker.keep(client, lambda: self.loop.call_soon_threadsafe(admit))
+            else:
+                admit()
+
+        self._pipeline.reset(client_id, handshakes, reset_durable)
+        return True
+
+    def _refusal(self, connection: Connection, event: ConnectRequested, client_id: str) -> tuple[Reason, str] | None:
+        """Why this CONNECT is turned away; None: it is not."""
+        if self._stopping:
+            return Reason.SERVER_SHUTTING_DOWN, "the gateway is stopping"
+        if connection.identity is not None and client_id != connection.identity:
+            why = f"its client id {client_id!r} is not its certificate's {connection.identity!r}"
+            return Reason.CLIENT_IDENTIFIER_NOT_VALID, why
+        if not event.client_id and event.version < 5 and not event.clean_start:
+            return Reason.CLIENT_IDENTIFIER_NOT_VALID, "no client id and no clean session [MQTT-3.1.3-8]"
+        if not self._broker.has_room(client_id):
+            return Reason.QUOTA_EXCEEDED, f"{self._limits.sessions} clients are known already"
+        return None
+
+    def _admit(self, connection: Connection, client: Client, event: ConnectRequested, *, present: bool) -> None:
+        """CONNACK, now that what it promises is durable; then what waited for the client and what it sent meanwhile."""
+        now = self.loop.time()
+        connection.session.accept(client.state, present=present, now=now, assigned_client_id=not event.client_id)
+        version = {3: "3.1", 4: "3.1.1"}.get(event.version, "5")
+        _log.info("connected device=%s peer=%s mqtt=%s session=%s", client.device, connection.peer, version, present)
+        if self._devices is not None:
+            self._devices.online(client.device)
+        connection.resume()
+
+    def _released(self, connection: Connection, event: Released) -> bool:
+        return self._pipeline.released(connection, event.packet_id)
+
+    def _subscribe(self, connection: Connection, event: SubscribeRequested) -> bool:
+        client = connection.client
+        assert client is not None
+        known = set(client.state.subscriptions)
+        reasons = self._broker.subscribe(client, event)
+        connection.session.subscribed(event.packet_id, reasons)
+        fresh = [
+            subscription
+            for subscription, reason in zip(event.subscriptions, reasons, strict=True)
+            if reason < Reason.UNSPECIFIED_ERROR and _wants_retained(subscription, existed=subscription.filter in known)
+        ]
+        self._broker.send_retained(client, fresh)
+        return True
+
+    def _unsubscribe(self, connection: Connection, event: UnsubscribeRequested) -> bool:
+        client = connection.client
+        assert client is not None
+        connection.session.unsubscribed(event.packet_id, self._broker.unsubscribe(client, event))
+        return True
+
+    def _disconnected(self, connection: Connection, event: Disconnected) -> bool:
+        if not event.by_client:
+            who = connection.device or connection.identity or "?"
+            _log.warning("refused device=%s peer=%s: %s (0x%02X)", who, connection.peer, event.text, event.reason)
+        return True
+
+
+def _wants_retained(subscription: Subscription, *, existed: bool) -> bool:
+    """MQTT5 §3.8.3.1, Retain Handling."""
+    return subscription.retain_handling == 0 or (subscription.retain_handling == 1 and not existed)

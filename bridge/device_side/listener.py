@@ -1,0 +1,215 @@
+"""A listening port: accepts, does the TLS handshake beside the loop, hands over connections whose device is known.
+
+A handshake costs over a millisecond of CPU, so its steps run in a small thread pool; between two steps nobody waits
+but the peer's own socket, so a peer that is slow or silent costs no thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from bridge.config import Limits, Listener
+from bridge.security import tls
+from bridge.security.identity import IdentityError, device_from_certificate
+
+_log = logging.getLogger(__name__)
+_ACCEPTS_A_TURN = 64
+
+
+class Admission:
+    """How many connections and handshakes there are, for all listeners together."""
+
+    def __init__(self, limits: Limits, connections: Callable[[], int]) -> None:
+        self.handshakes = 0
+        self._limits = limits
+        self._connections = connections
+
+    def refusal(self) -> str | None:
+        """Why no more connection is taken; None: it is."""
+        if self._connections() + self.handshakes >= self._limits.connections:
+            return f"limits.connections of {self._limits.connections} is reached"
+        return None
+
+    @property
+    def busy(self) -> bool:
+        """As many handshakes as there may be; the kernel's queue holds the others."""
+        return self.handshakes >= self._limits.handshakes
+
+
+class ListeningPort:
+    """One `[[listeners]]` entry at work."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: Listener,
+        limits: Limits,
+        admission: Admission,
+        pool: Executor,
+        welcome: Callable[[socket.socket, str, str | None], None],
+    ) -> None:
+        """Binds and listens.
+
+        Args:
+            loop: the process's event loop.
+            settings: address and certificates.
+            limits: time-outs.
+            admission: shared by all listeners.
+            pool: for handshakes.
+            welcome: takes (socket, peer's HOST:PORT, device id from the certificate or None).
+
+        Raises:
+            OSError: the address cannot be bound, or a certificate file cannot be read.
+        """
+        self._loop = loop
+        self._settings = settings
+        self._limits = limits
+        self._admission = admission
+        self._pool = pool
+        self._welcome = welcome
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._context = tls.server_context(settings.tls) if settings.tls is not None else None
+        self._sock = _bind(settings)
+        self.address = f"{self._sock.getsockname()[0]}:{self._sock.getsockname()[1]}"
+        self._accepting = False
+
+    def start(self) -> None:
+        """Begins to accept."""
+        if not self._accepting:
+            self._accepting = True
+            self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def reload(self) -> None:
+        """Reads certificate, key, CA and CRL again; connections that stand are not touched.
+
+        Raises:
+            OSError: a file is not what it should be; the old ones stay in force.
+        """
+        if self._settings.tls is not None:
+            self._context = tls.server_context(self._settings.tls)
+
+    def close(self) -> None:
+        """Stops accepting; handshakes in progress end."""
+        self._pause()
+        self._sock.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_A_TURN):
+            if self._admission.busy:
+                self._pause()
+                return
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                _log.error("cannot accept on %s: %s; trying again in 1 s", self.address, error)
+                self._pause()
+                self._loop.call_later(1.0, self.start)
+                return
+            self._take(sock, f"{address[0]}:{address[1]}")
+
+    def _pause(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            self._loop.remove_reader(self._sock.fileno())
+
+    def _take(self, sock: socket.socket, peer: str) -> None:
+        refusal = self._admission.refusal()
+        if refusal is not None:
+            _log.warning("refused peer=%s: %s", peer, refusal)
+            sock.close()
+            return
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._context is None:
+            self._welcome(sock, peer, None)
+            return
+        self._admission.handshakes += 1
+        task = self._loop.create_task(self._shake_hands(self._context, sock, peer))
+        self._tasks.add(task)
+        task.add_done_callback(self._handshake_over)
+
+    def _handshake_over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._admission.handshakes -= 1
+        if self._sock.fileno() >= 0:
+            self.start()
+
+    async def _shake_hands(self, context: ssl.SSLContext, raw: socket.socket, peer: str) -> None:
+        """Ends in `welcome`, or with one log line that says which peer was refused and why."""
+        sock: socket.socket = raw
+        try:
+            await _ready(self._loop, raw, self._loop.time() + self._limits.handshake_timeout, write=False)
+            secure = context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
+            sock = secure
+            await self._handshake(secure)
+            certificate = secure.getpeercert(binary_form=True)
+            device = device_from_certificate(certificate or b"")
+        except (OSError, ValueError) as error:
+            _log.warning("refused peer=%s on=%s: %s", peer, self.address, tls.explain(error))
+            sock.close()
+        except IdentityError as error:
+            _log.warning("refused peer=%s on=%s: %s", peer, self.address, error)
+            sock.close()
+        except asyncio.CancelledError:
+            sock.close()
+            raise
+        else:
+            self._welcome(secure, peer, device)
+
+    async def _handshake(self, sock: ssl.SSLSocket) -> None:
+        deadline = self._loop.time() + self._limits.handshake_timeout
+        while True:
+            try:
+                await self._loop.run_in_executor(self._pool, sock.do_handshake)
+                return
+            except ssl.SSLWantReadError:
+                await _ready(self._loop, sock, deadline, write=False)
+            except ssl.SSLWantWriteError:
+                await _ready(self._loop, sock, deadline, write=True)
+
+
+async def _ready(loop: asyncio.AbstractEventLoop, sock: socket.socket, deadline: float, *, write: bool) -> None:
+    """Waits until the socket can be read or written.
+
+    Raises:
+        TimeoutError: not by `deadline` (loop time, seconds).
+    """
+    ready: asyncio.Future[None] = loop.create_future()
+    watch, unwatch = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
+    watch(sock.fileno(), _settle, ready)
+    try:
+        async with asyncio.timeout_at(deadline):
+            await ready
+    finally:
+        unwatch(sock.fileno())
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _bind(settings: Listener) -> socket.socket:
+    host, _, port = settings.bind.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind((host.strip("[]"), int(port)))
+        sock.listen(settings.backlog)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot listen on {settings.bind}: {error.strerror}") from error
+    return sock

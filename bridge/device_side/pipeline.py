@@ -1,0 +1,271 @@
+"""The way of a published message: permission, route, seal, record, append. The second time it is a dictionary look-up.
+
+It acknowledges nothing itself: the token it appends with does, when the commit thread says that the record is on disk.
+A message without a route has no disk to go to; it is delivered locally and acknowledged at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from bridge.config import Limits
+from bridge.device_side.broker import Broker
+from bridge.device_side.clock import Clock
+from bridge.device_side.connection import Connection
+from bridge.device_side.devices import BadPatch, Devices
+from bridge.device_side.handshakes import Effect, Opened, Released, Reset
+from bridge.device_side.routing import Routing
+from bridge.device_side.uplink import Lane, Token, Uplink
+from bridge.log import record as rec
+from bridge.message import Message
+from bridge.mqtt.properties import Property
+from bridge.mqtt.reasons import Reason
+from bridge.security.acl import Acl
+from bridge.security.envelope import Headers, Sealer
+
+_log = logging.getLogger(__name__)
+
+
+class Way:
+    """What becomes of one connection's messages on one topic."""
+
+    __slots__ = ("context", "device", "lane", "listened", "reported", "seal_headers", "seal_pairs", "sealer", "version")
+
+    def __init__(
+        self, device: str, lane: Lane | None, context: bytes, sealer: Sealer | None, *, reported: bool
+    ) -> None:
+        self.device = device
+        self.lane = lane
+        self.context = context
+        self.sealer = sealer
+        self.reported = reported
+        self.seal_pairs: Headers = ()
+        self.seal_headers = b""
+        self.listened = False
+        self.version = -1
+
+
+class Pipeline:
+    """Takes messages from connections and brings them to the log, the documents and the local subscribers."""
+
+    def __init__(
+        self,
+        acl: Acl,
+        routing: Routing,
+        sealers: Mapping[str, Sealer],
+        uplink: Uplink,
+        broker: Broker,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        """Args:
+        acl: who may publish where.
+        routing: which route takes a topic.
+        sealers: by the filter of a sealed route.
+        uplink: the open lanes.
+        broker: the local subscribers.
+        clock: for the records' times.
+        limits: bounds of what is remembered.
+        """
+        self.devices: Devices | None = None
+        """Set where device documents are kept."""
+        self._acl = acl
+        self._routing = routing
+        self._sealers = sealers
+        self._uplink = uplink
+        self._broker = broker
+        self._clock = clock
+        self._remembered = limits.topics_remembered
+        self._lane_of: dict[tuple[str, int], Lane] = {
+            (device, packet_id): lane
+            for lane in uplink.lanes.values()
+            for device, ids in lane.handshakes_at_start.items()
+            for packet_id in ids
+        }
+
+    def publish(self, connection: Connection, message: Message) -> bool:
+        """Takes one message in; False: its lane takes nothing now, offer it again.
+
+        The hot path: everything that depends on (device, topic) only is in the `Way`.
+        """
+        way = connection.ways.get(message.topic)
+        if way is None:
+            found = self._find(connection, message)
+            if found is None:
+                return True
+            way = found
+        if way.version != self._broker.subscriptions.version:
+            way.listened = bool(self._broker.subscriptions.match(message.topic))
+            way.version = self._broker.subscriptions.version
+        lane = way.lane
+        if lane is None:
+            self._broker.publish(message, connection.client)
+            if message.qos:
+                connection.acknowledge(message)
+            return True
+        if lane.blocked:
+            return False
+        if way.reported:
+            self._report(connection, message, way, lane)
+            return True
+        token: Token | None = (connection, message) if message.qos else None
+        if way.listened or message.retain:
+            token = self._deliver_when_durable(connection, message)
+        try:
+            self._append(way, lane, message, token)
+        except rec.RecordError as error:
+            _log.warning("refused device=%s topic=%s: its MQTT 5 properties: %s", way.device, message.topic, error)
+            connection.acknowledge(message, Reason.QUOTA_EXCEEDED)
+        return True
+
+    def will(self, device: str, message: Message) -> None:
+        """Publishes the will of a client that is gone; nobody waits for an acknowledgement."""
+        if not self._acl.may_publish(device, message.topic):
+            _log.warning("refused device=%s topic=%s: its will may not be published there", device, message.topic)
+            return
+        self._broker.publish(message, None)
+        way = self._way(device, message.topic)
+        if way.lane is not None and not way.reported and not way.lane.blocked:
+            self._append(way, way.lane, message, None)
+
+    def released(self, connection: Connection, packet_id: int) -> bool:
+        """PUBREL: the hand-shake's end goes to the lane it began in, PUBCOMP follows. False: as in `publish`."""
+        device = connection.device
+        lane = self._lane_of.get((device, packet_id))
+        if lane is None:
+            connection.complete(packet_id)
+            return True
+        if lane.blocked:
+            return False
+        del self._lane_of[device, packet_id]
+        effect = Released(device, packet_id)
+        self._control(lane, rec.RELEASE, device, packet_id, lambda: connection.complete(packet_id), effect)
+        return True
+
+    def reset(self, device: str, packet_ids: Iterable[int], done: Callable[[], None]) -> None:
+        """The device's session is cleared: its hand-shakes end; `done` when that is durable."""
+        lanes = {lane.name: lane for id_ in packet_ids if (lane := self._lane_of.pop((device, id_), None)) is not None}
+        left = len(lanes)
+        if not left:
+            done()
+
+        def one_done() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                done()
+
+        for lane in lanes.values():
+            self._control(lane, rec.RESET, device, 0, one_done, Reset(device))
+
+    @property
+    def blocked(self) -> bool:
+        """Some lane takes nothing now."""
+        return any(lane.blocked for lane in self._uplink.lanes.values())
+
+    def open_handshakes(self) -> dict[str, set[int]]:
+        """At start: QoS 2 packet identifiers whose PUBREL had not come, by device."""
+        found: dict[str, set[int]] = {}
+        for device, packet_id in self._lane_of:
+            found.setdefault(device, set()).add(packet_id)
+        return found
+
+    def _find(self, connection: Connection, message: Message) -> Way | None:
+        """The way of a topic the connection has not used yet; None: it was refused."""
+        device, topic = connection.device, message.topic
+        if not self._acl.may_publish(device, topic):
+            _log.warning(
+                "refused device=%s peer=%s topic=%s: not allowed to publish there", device, connection.peer, topic
+            )
+            self._refuse(connection, message)
+            return None
+        way = self._way(device, topic)
+        if len(connection.ways) >= self._remembered:
+            connection.ways.clear()
+        connection.ways[topic] = way
+        return way
+
+    def _refuse(self, connection: Connection, message: Message) -> None:
+        """MQTT 3.1.1 cannot say no: an acknowledgement would be a lie, so the connection ends [MQTT-3.3.5-2]."""
+        if connection.session.version >= 5:
+            connection.acknowledge(message, Reason.NOT_AUTHORIZED)
+        else:
+            connection.dismiss(Reason.NOT_AUTHORIZED)
+
+    def _way(self, device: str, topic: str) -> Way:
+        if self.devices is not None and topic == f"devices/{device}/state/reported":
+            return Way(device, self.devices.lane, b"", None, reported=True)
+        route = self._routing.route(device, topic)
+        if route is None:
+            return Way(device, None, b"", None, reported=False)
+        context = rec.encode_context(device, topic, route.topic)
+        return Way(device, self._uplink.lanes[route.lane], context, self._sealers.get(route.filter), reported=False)
+
+    def _append(self, way: Way, lane: Lane, message: Message, token: Token | None) -> None:
+        payload, headers = message.payload, b""
+        if way.sealer is not None:
+            pairs, payload = way.sealer.seal(way.device, message.topic, lane.writer.next_seq, payload, time.monotonic())
+            if pairs is not way.seal_pairs:
+                way.seal_pairs, way.seal_headers = pairs, rec.encode_headers(pairs)
+            headers = way.seal_headers
+        if message.properties:
+            headers += rec.encode_headers(_headers(message.properties))
+        flags = message.qos | (rec.RETAIN if message.retain else 0) | (rec.DUP if message.dup else 0)
+        if self._clock.synchronised():
+            flags |= rec.CLOCK_SYNCHRONISED
+        effect: Effect | None = None
+        if message.qos == 2 and message.packet_id:
+            effect = Opened(way.device, message.packet_id)
+            self._lane_of[way.device, message.packet_id] = lane
+        record = rec.encode(
+            rec.MESSAGE, flags, message.packet_id, time.time_ns(), time.monotonic_ns(), way.context, headers, payload
+        )
+        lane.append(record, token, effect)
+        self._uplink.kick_soon()
+
+    def _report(self, connection: Connection, message: Message, way: Way, lane: Lane) -> None:
+        """A device's reported state: to its document, which the state lane makes durable."""
+        assert self.devices is not None
+        packet_id = message.packet_id if message.qos == 2 else 0
+        effect = Opened(way.device, packet_id) if packet_id else None
+        done = self._deliver_when_durable(connection, message)
+        try:
+            self.devices.report(way.device, message.payload, done, packet_id=packet_id, effect=effect)
+        except BadPatch as error:
+            _log.warning("refused device=%s peer=%s topic=%s: %s", way.device, connection.peer, message.topic, error)
+            connection.acknowledge(message, Reason.PAYLOAD_FORMAT_INVALID)
+            return
+        if packet_id:
+            self._lane_of[way.device, packet_id] = lane
+
+    def _deliver_when_durable(self, connection: Connection, message: Message) -> Callable[[], None]:
+        """Local subscribers hear of a message after the disk: a crash between the two cannot tell them twice."""
+        client = connection.client
+
+        def durable() -> None:
+            self._broker.publish(message, client)
+            if message.qos:
+                connection.acknowledge(message)
+
+        return durable
+
+    def _control(self, lane: Lane, kind: int, device: str, packet_id: int, token: Token, effect: Effect) -> None:
+        """Appends a record that is about hand-shakes only and is not forwarded."""
+        context = rec.encode_context(device, "", "")
+        record = rec.encode(kind, 0, packet_id, time.time_ns(), time.monotonic_ns(), context, b"", b"")
+        lane.append(record, token, effect)
+        self._uplink.kick_soon()
+
+
+def _headers(properties: Mapping[int, object]) -> list[tuple[str, bytes]]:
+    """What of a message's MQTT 5 properties its reader in Kafka sees (docs/kafka-records.md)."""
+    pairs: list[tuple[str, bytes]] = []
+    content_type = properties.get(Property.CONTENT_TYPE)
+    if isinstance(content_type, str):
+        pairs.append(("content-type", content_type.encode()))
+    users = properties.get(Property.USER_PROPERTY)
+    if isinstance(users, (list, tuple)):
+        pairs += [(name if name == "traceparent" else f"user-{name}", value.encode()) for name, value in users]
+    return pairs

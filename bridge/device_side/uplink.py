@@ -1,0 +1,117 @@
+"""The uplink log as the device side sees it: lanes to append to, and word when what was appended is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge.device_side.connection import Connection
+from bridge.device_side.handshakes import Handshakes
+from bridge.log.errors import LogFailure
+from bridge.log.settings import LogSettings
+from bridge.log.writer import LogWriter
+from bridge.message import Message
+
+Token = tuple[Connection, Message] | Callable[[], None]
+"""What to do when a record is durable: acknowledge a message, or anything else. A pair is cheaper than a closure."""
+
+
+class Lane:
+    """One lane: its log, its open QoS 2 hand-shakes, whether it takes more."""
+
+    def __init__(self, name: str, writer: LogWriter, handshakes: Handshakes, pending_max: int) -> None:
+        """Args:
+        name: as the configuration says.
+        writer: its log, open.
+        handshakes: the log's fold, as recovery left it.
+        pending_max: bytes that may wait for their commit before `blocked`.
+        """
+        self.name = name
+        self.writer = writer
+        self.handshakes_at_start = {device: set(ids) for device, ids in handshakes.open.items()}
+        self.append = writer.append
+        self._pending_max = pending_max
+
+    @property
+    def blocked(self) -> bool:
+        """Nothing more now: the queue's bound is reached, or the disk is behind."""
+        writer = self.writer
+        return writer.full or writer.pending_bytes > self._pending_max
+
+
+class Uplink:
+    """Every lane of this gateway."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_committed: Callable[[Lane, list[Token]], None]) -> None:
+        """Args:
+        loop: where `on_committed` is called.
+        on_committed: after each group commit, with the tokens of its records in order.
+        """
+        self.lanes: dict[str, Lane] = {}
+        self._loop = loop
+        self._on_committed = on_committed
+        self._kick_asked = False
+
+    def open_lane(
+        self,
+        name: str,
+        directory: Path,
+        settings: LogSettings,
+        *,
+        log_id: bytes,
+        boot_id: bytes,
+        wall_ns: Callable[[], int],
+        pending_max: int,
+        on_failure: Callable[[LogFailure], None],
+    ) -> Lane:
+        """Recovers the lane's log and adds it.
+
+        Raises:
+            LogFailure: it cannot be opened or written.
+        """
+        handshakes = Handshakes()
+
+        def committed(tokens: list[Any], _position: int) -> None:
+            self._loop.call_soon_threadsafe(self._on_committed, lane, tokens)
+
+        writer = LogWriter.open(
+            directory,
+            settings,
+            log_id=log_id,
+            boot_id=boot_id,
+            wall_ns=wall_ns,
+            fold=handshakes,
+            on_commit=committed,
+            on_failure=on_failure,
+        )
+        lane = self.lanes[name] = Lane(name, writer, handshakes, pending_max)
+        return lane
+
+    def kick_soon(self) -> None:
+        """To be called after an append: the commit thread is woken once, when all that is ready has been handled."""
+        if not self._kick_asked:
+            self._kick_asked = True
+            self._loop.call_soon(self._kick)
+
+    def committed(self) -> dict[str, int]:
+        """By lane, the position behind the last durable record."""
+        return {name: lane.writer.committed for name, lane in self.lanes.items()}
+
+    def forwarded(self, positions: Mapping[str, int]) -> None:
+        """What lies before these positions is not needed any more."""
+        for name, position in positions.items():
+            if name in self.lanes:
+                self.lanes[name].writer.forwarded(position)
+
+    def close(self) -> None:
+        """Commits what is pending and stops the commit threads."""
+        for lane in self.lanes.values():
+            lane.writer.close()
+
+    def _kick(self) -> None:
+        self._kick_asked = False
+        for lane in self.lanes.values():
+            if lane.writer.pending_bytes:
+                lane.writer.kick()
