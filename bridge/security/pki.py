@@ -7,6 +7,7 @@ no certificate requests.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ BACKDATE = timedelta(hours=1)
 """What a fresh certificate's beginning lies in the past, for devices whose clock is somewhat behind."""
 COMMON_NAME_MAX_CHARS = 64
 """Of an X.520 common name (RFC 5280 appendix A, ub-common-name); a longer device id goes into a SAN URI."""
+
+_DNS_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\Z")
 
 
 class Validity(NamedTuple):
@@ -201,6 +204,9 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        if not _DNS_NAME.match(host):
+            message = f"{host!r} is neither an IP address nor a DNS name in ASCII (as xn--… if it has other letters)"
+            raise ValueError(message) from None
         return x509.DNSName(host)
 
 

@@ -1,0 +1,49 @@
+"""Every command teaches itself."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+COMMANDS = [
+    ("init",),
+    ("run",),
+    ("check",),
+    ("open",),
+    ("certs", "init"),
+    ("certs", "issue"),
+    ("certs", "list"),
+    ("keys", "new"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(busbridge, command):
+    done = busbridge(*command, "--help")
+    assert done.returncode == 0
+    assert "Example" in done.stdout
+    assert f"  busbridge {' '.join(command)} " in done.stdout
+
+
+def test_help_is_quick_and_names_the_commands(busbridge):
+    busbridge("--help")
+    start = time.monotonic()
+    done = busbridge("--help")
+    assert time.monotonic() - start < 2.0  # 0.35 s on an idle machine; with cryptography and aiokafka well over 1 s
+    assert {"init", "run", "check", "open", "certs", "keys"} <= set(done.stdout.split())
+
+
+def test_version(busbridge):
+    done = busbridge("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("busbridge ")
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("init",), ("certs", "issue", "--count", "0", "--out", "x")])
+def test_wrong_usage_is_2(busbridge, arguments):
+    assert busbridge(*arguments).returncode == 2
+
+
+def test_completion_can_be_shown(busbridge):
+    assert busbridge("--show-completion", "bash").returncode == 0
