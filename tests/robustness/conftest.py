@@ -35,6 +35,7 @@ def steady(daemon: Target) -> Iterator[SteadyDevice]:
 @pytest.fixture(autouse=True)
 def unharmed(daemon: Target, steady: SteadyDevice) -> Iterator[None]:
     """The attack costs its own connections and nothing else."""
+    daemon.turn_page()
     mark, files, memory = steady.mark(), daemon.open_files(), daemon.memory()
     yield
     assert daemon.alive

@@ -64,6 +64,7 @@ class Target:
         self.tls_port, self.plain_port = ports
         self._process = process
         self._log = log
+        self._log_from = 0
 
     @property
     def alive(self) -> bool:
@@ -78,9 +79,15 @@ class Target:
         """Resident bytes of the device side."""
         return resident_bytes(self._process.pid)
 
+    def turn_page(self) -> None:
+        """What the log says from here on is the next test's: the kernel gives a port to one peer after another."""
+        self._log_from = self._log.stat().st_size
+
     def log_lines(self) -> list[str]:
-        """Everything said so far."""
-        return self._log.read_text(errors="replace").splitlines()
+        """Everything said since `turn_page`."""
+        with self._log.open("rb") as log:
+            log.seek(self._log_from)
+            return log.read().decode(errors="replace").splitlines()
 
     def line_about(self, peer: str, *words: str, timeout_s: float = 5.0) -> str:
         """The log line that names the peer (HOST:PORT) and holds one of the words; AssertionError when none comes."""
