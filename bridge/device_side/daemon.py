@@ -25,7 +25,7 @@ from bridge.device_side.connection import Connection
 from bridge.device_side.devices import Devices
 from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.front_desk import FrontDesk
-from bridge.device_side.listener import Admission, ListeningPort
+from bridge.device_side.listener import Admission, CannotListen, ListeningPort
 from bridge.device_side.lock import DirectoryLock, Locked
 from bridge.device_side.pipeline import Pipeline
 from bridge.device_side.retained import Retained
@@ -51,10 +51,6 @@ _TAIL_RECORDS, _TAIL_BYTES = 1000, 4 << 20
 EPOCH_KEY = "epoch"
 
 
-class StartFailure(Exception):
-    """Why the daemon cannot start, in one sentence."""
-
-
 def run(config: Config, config_path: Path) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code: 0 stopped as asked, 1 could not start or had to give up."""
     journal.set_up(config.log, "device")
@@ -67,9 +63,12 @@ async def _run(config: Config, config_path: Path) -> int:
         with DirectoryLock(config.gateway.data_dir):
             daemon = Daemon(config, config_path, asyncio.get_running_loop())
             return await daemon.run()
-    except (StartFailure, Locked, ColdStoreFailure, KeyFileError, LogError, OSError) as error:
+    except (CannotListen, Locked, ColdStoreFailure, KeyFileError, LogError) as error:
         _log.critical("cannot start: %s", error)
-        return FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _log.critical("cannot start: %s%s", where, error.strerror or error)
+    return FAILED
 
 
 class Daemon:
@@ -79,7 +78,7 @@ class Daemon:
         """Recovers what is on disk and binds the ports; nothing is accepted yet.
 
         Raises:
-            StartFailure, ColdStoreFailure, KeyFileError, LogError, OSError: what stands in the way.
+            CannotListen, ColdStoreFailure, KeyFileError, LogError, OSError: what stands in the way.
         """
         self._config = config
         self._loop = loop
@@ -142,7 +141,7 @@ class Daemon:
         for port in self._ports:
             try:
                 port.reload()
-            except OSError as error:
+            except CannotListen as error:
                 _log.error("kept the old certificates of %s: %s", port.address, error)
             else:
                 _log.info("re-read the certificates of %s", port.address)

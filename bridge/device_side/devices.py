@@ -76,7 +76,7 @@ class Devices:
         self._unwritten: dict[str, None] = {}
 
     def position_in_store(self, log_id: bytes) -> int:
-        """Documents in the state lane's records before it are in the cold store; 1 where nothing is known of this log."""
+        """Documents in the state lane's records before it are in the cold store; 1 where nothing is known."""
         log, _, position = (self._cold.get("meta", POSITION_KEY) or b"").decode().partition(":")
         return int(position) if log == log_id.hex() else 1
 

@@ -22,6 +22,10 @@ _log = logging.getLogger(__name__)
 _ACCEPTS_A_TURN = 64
 
 
+class CannotListen(Exception):
+    """A listener's address or certificates cannot be used; says which and why."""
+
+
 class Admission:
     """How many connections and handshakes there are, for all listeners together."""
 
@@ -65,7 +69,7 @@ class ListeningPort:
             welcome: takes (socket, peer's HOST:PORT, device id from the certificate or None).
 
         Raises:
-            OSError: the address cannot be bound, or a certificate file cannot be read.
+            CannotListen: the address cannot be bound, or a certificate file is not what it should be.
         """
         self._loop = loop
         self._settings = settings
@@ -74,7 +78,7 @@ class ListeningPort:
         self._pool = pool
         self._welcome = welcome
         self._tasks: set[asyncio.Task[None]] = set()
-        self._context = tls.server_context(settings.tls) if settings.tls is not None else None
+        self._context = _tls_context(settings)
         self._sock = _bind(settings)
         self.address = f"{self._sock.getsockname()[0]}:{self._sock.getsockname()[1]}"
         self._accepting = False
@@ -89,10 +93,9 @@ class ListeningPort:
         """Reads certificate, key, CA and CRL again; connections that stand are not touched.
 
         Raises:
-            OSError: a file is not what it should be; the old ones stay in force.
+            CannotListen: a file is not what it should be; the old ones stay in force.
         """
-        if self._settings.tls is not None:
-            self._context = tls.server_context(self._settings.tls)
+        self._context = _tls_context(self._settings)
 
     def close(self) -> None:
         """Stops accepting; handshakes in progress end."""
@@ -211,5 +214,17 @@ def _bind(settings: Listener) -> socket.socket:
         sock.listen(settings.backlog)
     except OSError as error:
         sock.close()
-        raise OSError(error.errno, f"cannot listen on {settings.bind}: {error.strerror}") from error
+        raise CannotListen(f"cannot listen on {settings.bind}: {error.strerror}") from error
     return sock
+
+
+def _tls_context(settings: Listener) -> ssl.SSLContext | None:
+    if settings.tls is None:
+        return None
+    try:
+        return tls.server_context(settings.tls)
+    except OSError as error:
+        files = ", ".join(
+            str(file) for file in (settings.tls.certificate, settings.tls.private_key, settings.tls.client_ca)
+        )
+        raise CannotListen(f"the certificates of {settings.bind} ({files}) cannot be used: {error}") from error

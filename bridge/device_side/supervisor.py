@@ -99,7 +99,7 @@ class BusSide:
             self._send()
 
     async def stop(self) -> None:
-        """Closes the door bell, which ends the child; one that does not end in time is killed: it has nothing to lose."""
+        """Closes the door bell, which ends the child; one that does not end in time is killed."""
         self._stopping.set()
         self._hang_up()
         process, timeout = self._process, self._settings.stop_timeout
