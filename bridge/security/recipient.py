@@ -120,7 +120,7 @@ class PrivateKey:
 
     @cached_property
     def _hybrid(self) -> tuple[mlkem.MLKEM768PrivateKey, x25519.X25519PrivateKey]:
-        """Expand the seed as X-Wing does (draft-connolly-cfrg-xwing-kem §5.2), so that its other libraries read it."""
+        """Expand the seed as X-Wing does (draft-connolly-cfrg-xwing-kem), so that its other libraries read it."""
         expanded = hashlib.shake_256(self.secret).digest(96)
         return (
             mlkem.MLKEM768PrivateKey.from_seed_bytes(expanded[:64]),

@@ -111,7 +111,10 @@ def test_a_certificate_of_a_ca_that_only_has_our_name(site, tmp_path):
     from bridge.security.ca_directory import CaDirectory
 
     [device] = CaDirectory.create(tmp_path / "copycat", "our CA").issue(["dev-1"], site.devices)
-    assert refusal(tls.server_context(site.tls()), talk(client_context(site, device))) == "its certificate is from a CA that is not ours"
+    assert (
+        refusal(tls.server_context(site.tls()), talk(client_context(site, device)))
+        == "its certificate is from a CA that is not ours"
+    )
 
 
 def test_an_expired_certificate(site):
