@@ -1,0 +1,144 @@
+"""Fill: a transaction's records, sorted into batches for their partitions. The hot path of this process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+from aiokafka import codec
+
+from bridge.bus_side.dead_letter import NO_TIMESTAMP, letters_of
+from bridge.bus_side.record_batch import Compress, RecordBatch, Stream, encode_stream
+from bridge.bus_side.records import Shape, Shapes, headers_of
+from bridge.bus_side.refusals import Refusal, Refusals
+from bridge.bus_side.sink import LaneBatch, SinkAway
+from bridge.bus_side.topics import Topics
+from bridge.config import Kafka
+from bridge.log.record import Record, RecordError
+
+_NS_PER_MS = 1_000_000
+# Codec numbers of the record batch's attributes (KIP-98).
+_CODECS: dict[str, tuple[int, Compress | None]] = {
+    "none": (0, None),
+    "gzip": (1, codec.gzip_encode),
+    "lz4": (3, codec.lz4_encode),
+    "zstd": (4, codec.zstd_encode),
+}
+
+
+class Lot:
+    """What goes to one partition in one transaction."""
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.batches: list[RecordBatch] = []
+        self.firsts: list[tuple[str, int]] = []
+        """Lane and sequence number of each batch's first record."""
+        self.current: RecordBatch | None = None
+
+    @property
+    def records(self) -> int:
+        return sum(batch.count for batch in self.batches)
+
+    def clear(self) -> None:
+        self.batches, self.firsts, self.current = [], [], None
+
+
+class Place(msgspec.Struct, gc=False):
+    """Where a stream's records go, and what is the same in all of them."""
+
+    lot: Lot
+    stream: Stream
+    refusal: Refusal | None = None
+    """Set: to the dead letters, record by record, for this reason."""
+
+
+class Fill:
+    """Of one producer's life and one log."""
+
+    def __init__(self, gateway: str, kafka: Kafka, topics: Topics, refusals: Refusals, log_id: bytes) -> None:
+        self._gateway = gateway
+        self._kafka = kafka
+        self._topics = topics
+        self._refusals = refusals
+        self._log_id = log_id
+        self._codec, self._compress = _CODECS[kafka.compression]
+        self._transactional = kafka.delivery == "exactly_once"
+        self._shapes: dict[str, Shapes[Place]] = {}
+        self._lots: dict[tuple[str, int], Lot] = {}
+        self.buried: Counter[tuple[str, str]] = Counter()
+        """Dead letters of the last `fill`, by topic and reason."""
+
+    async def fill(self, batches: Sequence[LaneBatch]) -> list[Lot]:
+        """The lots that have something in them. Raises SinkAway where no broker says what partitions a topic has."""
+        self.buried.clear()
+        if self._topics.changed():
+            self._shapes.clear()
+            self._lots.clear()
+        for lot in self._lots.values():
+            lot.clear()
+        for batch in batches:
+            await self._fill_lane(batch)
+        return [lot for lot in self._lots.values() if lot.batches]
+
+    async def _fill_lane(self, batch: LaneBatch) -> None:
+        lane = batch.lane
+        shapes = self._shapes.get(lane)
+        if shapes is None:
+            shapes = self._shapes[lane] = Shapes(self._gateway, lane, self._log_id, self._kafka.shape_cache)
+        doomed = self._refusals.of_lane(lane)
+        for record in batch.records:
+            try:
+                shape = shapes.of(record)
+            except RecordError as error:
+                await self._bury(lane, shapes.bare(), record, Refusal("damaged-record", str(error)))
+                continue
+            if shape is None:
+                continue
+            place = shape.place
+            if place is None:
+                place = shape.place = await self._place(shape)
+            refusal = doomed.get(record.seq, place.refusal)
+            if refusal is not None:
+                await self._bury(lane, shape, record, refusal)
+                continue
+            ms = record.wall_ns // _NS_PER_MS
+            current = place.lot.current
+            if current is None or not current.append(place.stream, record.seq, record.payload, ms):
+                self._open(place.lot, lane, record).append(place.stream, record.seq, record.payload, ms)
+
+    async def _place(self, shape: Shape[Place]) -> Place:
+        stream = encode_stream(shape.key, shape.headers, numbered=shape.numbered, tombstone=shape.tombstone)
+        topic = await self._topics.find(shape.topic)
+        if isinstance(topic, Refusal):
+            return Place(Lot(shape.topic, 0), stream, topic)
+        return Place(self._lot(topic.name, topic.partition(shape.key)), stream)
+
+    def _lot(self, topic: str, partition: int) -> Lot:
+        lot = self._lots.get((topic, partition))
+        if lot is None:
+            lot = self._lots[topic, partition] = Lot(topic, partition)
+        return lot
+
+    def _open(self, lot: Lot, lane: str, record: Record) -> RecordBatch:
+        limit = self._refusals.batch_bytes(lot.topic)
+        batch = RecordBatch(limit, self._codec, self._compress, transactional=self._transactional)
+        lot.current = batch
+        lot.batches.append(batch)
+        lot.firsts.append((lane, record.seq))
+        return batch
+
+    async def _bury(self, lane: str, shape: Shape[Place], record: Record, refusal: Refusal) -> None:
+        letters = await self._topics.find(self._kafka.dead_letter_topic)
+        if isinstance(letters, Refusal):
+            # Dropping what was acknowledged is no answer: wait, and say for what.
+            raise SinkAway(f"a record needs the dead-letter topic ({refusal.detail}), and {letters.detail}")
+        self.buried[shape.topic, refusal.detail] += 1
+        ms = NO_TIMESTAMP if refusal.error == "invalid-timestamp" else record.wall_ns // _NS_PER_MS
+        lot = self._lot(letters.name, letters.partition(shape.key))
+        for headers, value in letters_of(headers_of(shape, record), shape.topic, record.payload, refusal):
+            stream = encode_stream(shape.key, headers, numbered=False, tombstone=shape.tombstone)
+            if lot.current is None or not lot.current.append(stream, record.seq, value, ms):
+                self._open(lot, lane, record).append(stream, record.seq, value, ms)

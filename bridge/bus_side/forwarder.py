@@ -1,0 +1,171 @@
+"""Forwarder: what is committed in the lanes goes to the sink, position and all; then the cursors move.
+
+It never gives up: whatever happens to the sink, the log keeps what is not forwarded. Only one thing stops it: another
+gateway with our id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bridge.bus_side.backoff import Backoff
+from bridge.bus_side.bell import Bell
+from bridge.bus_side.gap import gap_record
+from bridge.bus_side.lanes import Budget, Lane, shares
+from bridge.bus_side.link import Link
+from bridge.bus_side.sink import LaneBatch, Sink, SinkAgain, SinkAway, SinkFenced
+from bridge.log.errors import LogDamaged
+from bridge.log.log_id import load_or_create_log_id
+
+_log = logging.getLogger(__name__)
+
+
+class Forwarder:
+    """One for the process; `run` until it is cancelled."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        bell: Bell,
+        link: Link,
+        *,
+        uplink: Path,
+        weights: Mapping[str, int],
+        budget: Budget,
+        backoff: Backoff,
+        cursor_interval_s: float,
+        gap_topic: str,
+        gateway: str,
+        wall_ns: Callable[[], int],
+    ) -> None:
+        """Args:
+        uplink: directory of the lanes' directories.
+        weights: of lanes; a lane that is not named has 1.
+        gap_topic: where the event goes that says which records are lost.
+        wall_ns: reads the wall clock.
+        """
+        self._sink = sink
+        self._bell = bell
+        self._link = link
+        self._uplink = uplink
+        self._weights = weights
+        self._budget = budget
+        self._backoff = backoff
+        self._cursor_interval_s = cursor_interval_s
+        self._gap_topic = gap_topic
+        self._gateway = gateway
+        self._wall_ns = wall_ns
+        self._lanes: dict[str, Lane] = {}
+        self._writing = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Forwards for ever; cancel it at any time, then call `close`."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._save_now_and_then())
+            tasks.create_task(self._forward_for_ever())
+
+    async def finish_write(self) -> None:
+        """Returns when no write is going on; none begins any more."""
+        await self._writing.acquire()
+
+    async def close(self) -> None:
+        """The clean end: the sink let go of, the cursors on disk and told."""
+        await self._sink.stop()
+        self._save()
+        for lane in self._lanes.values():
+            lane.close()
+
+    async def _forward_for_ever(self) -> None:
+        while not self._bell.committed:
+            await self._bell.rung()
+        while True:
+            try:
+                await self._forward()
+            except SinkAgain as error:
+                self._budget.shrink()
+                _log.warning("the last transaction was given up and is done again: %s", error)
+            except SinkAway as error:
+                self._budget.shrink()
+                self._link.away(str(error))
+                await asyncio.sleep(self._backoff.next_s())
+            except SinkFenced as error:
+                self._link.fenced(str(error))
+                return
+
+    async def _forward(self) -> None:
+        """From a start of the sink to its failure, which is raised (SinkError)."""
+        await self._start()
+        while True:
+            batches = self._next_batches()
+            if batches:
+                await self._write(batches)
+            else:
+                await self._bell.rung()
+                if self._bell.committed.keys() - self._lanes.keys():
+                    await self._start()
+
+    async def _start(self) -> None:
+        log_id = load_or_create_log_id(self._uplink)
+        for name in self._bell.committed.keys() - self._lanes.keys():
+            self._lanes[name] = Lane(name, self._uplink / name, log_id, self._weights.get(name, 1))
+        held = await self._sink.start(tuple(self._lanes), log_id)
+        for name, lane in self._lanes.items():
+            if self._sink.holds_positions and name not in held and lane.done is not None:
+                _log.warning(
+                    "lane %s: the sink holds no position; going on at record %d by our own cursor, "
+                    "records behind it may be sent twice", name, lane.done,
+                )  # fmt: skip
+            lane.go_to(held.get(name), self._bell.committed[name])
+        self._link.connected()
+
+    def _next_batches(self) -> list[LaneBatch]:
+        """What the next transaction carries: by weight, as far as the budget goes."""
+        committed = self._bell.committed
+        backlog = {name: committed[name] - lane.position for name, lane in self._lanes.items()}
+        weights = {name: lane.weight for name, lane in self._lanes.items()}
+        given = shares(weights, backlog, self._budget.records)
+        total = sum(weights[name] for name in given)
+        batches: list[LaneBatch] = []
+        for name, records in given.items():
+            max_bytes = max(1, self._budget.bytes * weights[name] // total)
+            batches.append(self._read(self._lanes[name], committed[name], records, max_bytes))
+        return batches
+
+    def _read(self, lane: Lane, committed: int, max_records: int, max_bytes: int) -> LaneBatch:
+        try:
+            return lane.read(committed, max_records, max_bytes)
+        except LogDamaged as damage:
+            first, after = lane.skip_damage(committed)
+            _log.error("lane %s: records %d to %d are lost: %s", lane.name, first, after - 1, damage)
+            lost = range(first, after)
+            record = gap_record(self._gateway, self._gap_topic, lane.name, lost, damage.reason, self._wall_ns())
+            return LaneBatch(lane.name, [record], after)
+
+    async def _write(self, batches: list[LaneBatch]) -> None:
+        async with self._writing:
+            self._link.forwarded_records += await self._sink.write(batches)
+            for batch in batches:
+                self._lanes[batch.lane].done = batch.position
+        self._budget.grow()
+        self._backoff.reset()
+
+    async def _save_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(self._cursor_interval_s)
+            self._save()
+            self._link.tell()
+
+    def _save(self) -> None:
+        """Makes the cursors durable, and only then tells the positions: what is behind them may be recycled."""
+        saved: dict[str, int] = {}
+        for lane in self._lanes.values():
+            try:
+                if lane.save() and lane.saved is not None:
+                    saved[lane.name] = lane.saved
+            except OSError as error:
+                _log.error("lane %s: the cursor cannot be written, its segments stay: %s", lane.name, error)
+        if saved:
+            self._bell.tell_forwarded(saved)

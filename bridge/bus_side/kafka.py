@@ -1,0 +1,200 @@
+"""KafkaSink: records and the positions behind them, in one Kafka transaction.
+
+There is one way back from every failure: the producer is given up, a fresh one takes over the transactional id (which
+makes Kafka abort what was open, or finish what was being committed), and the positions are read back. So a failure
+half-way needs no case of its own, and a crash is one more failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from aiokafka.errors import KafkaError, ProducerFenced
+
+from bridge.bus_side.fill import Fill, Lot
+from bridge.bus_side.kafka_client import Noise, client_settings
+from bridge.bus_side.offset_fetch import committed_offset
+from bridge.bus_side.producer import LaneProducer
+from bridge.bus_side.refusals import BatchRefused, Refusals, refusal_of
+from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkFenced
+from bridge.bus_side.topics import Topic, Topics
+from bridge.config import Kafka
+
+_log = logging.getLogger(__name__)
+_START_LIMITS = 3
+"""A start is several requests, one after another: so many request time-outs."""
+
+
+class KafkaSink:
+    """See `sink.Sink`. With `at_least_once` there are no transactions and no positions: the local cursor serves."""
+
+    def __init__(self, gateway: str, kafka: Kafka, noise: Noise) -> None:
+        self._gateway = gateway
+        self._kafka = kafka
+        self._noise = noise
+        self._exactly_once = kafka.delivery == "exactly_once"
+        self._producer: LaneProducer | None = None
+        self._fill: Fill | None = None
+        self._refusals = Refusals(kafka.dead_letter_topic, kafka.batch_bytes, kafka.topic_retry)
+        self._log_id = b""
+        self._coordinators: dict[str, int] = {}
+        self._steps = 0
+
+    @property
+    def holds_positions(self) -> bool:
+        return self._exactly_once
+
+    async def start(self, lanes: Sequence[str], log_id: bytes) -> dict[str, int]:
+        """A fresh producer; see `Sink.start`. Raises SinkAway."""
+        await self.stop()
+        self._noise.cause = ""
+        self._log_id = log_id
+        producer = self._producer = LaneProducer(**self._settings())
+        try:
+            async with asyncio.timeout(self._kafka.request_timeout * _START_LIMITS):
+                await producer.start()
+                topics = self._topics(producer)
+                self._fill = Fill(self._gateway, self._kafka, topics, self._refusals, log_id)
+                return await self._positions(producer, topics, lanes) if self._exactly_once else {}
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise SinkAway(self._explained(error)) from error
+
+    async def write(self, batches: Sequence[LaneBatch]) -> int:
+        """One transaction; see `Sink.write`. Nothing to forward is no transaction. Raises SinkError."""
+        if self._producer is None or self._fill is None:
+            raise SinkAway("not connected")
+        lots = await self._fill.fill(batches)
+        if not lots:
+            return 0
+        begun = time.clock_gettime(time.CLOCK_BOOTTIME)
+        try:
+            await self._watched(self._transact(self._producer, lots, batches))
+        except BatchRefused as refused:
+            self._refusals.learn(refused)
+            raise SinkAgain(str(refused)) from refused
+        except ProducerFenced as error:
+            raise self._fenced(time.clock_gettime(time.CLOCK_BOOTTIME) - begun) from error
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise SinkAway(self._explained(error)) from error
+        self._refusals.forget(batches)
+        for (topic, reason), count in self._fill.buried.items():
+            _log.warning("%d records for the topic %r are dead letters: %s", count, topic, reason)
+        return sum(lot.records for lot in lots)
+
+    async def stop(self) -> None:
+        """See `Sink.stop`."""
+        producer, self._producer, self._fill = self._producer, None, None
+        if producer is not None:
+            await producer.abandon()
+
+    def _settings(self) -> dict[str, Any]:
+        kafka = self._kafka
+        settings = client_settings(kafka) | {
+            "client_id": f"busbridge-{self._gateway}",
+            "retry_backoff_ms": max(1, int(kafka.retry_backoff * 1000)),
+            "enable_idempotence": True,
+        }
+        if self._exactly_once:
+            settings["transactional_id"] = self._gateway
+            settings["transaction_timeout_ms"] = int(kafka.transaction_timeout * 1000)
+        return settings
+
+    def _topics(self, producer: LaneProducer) -> Topics:
+        kafka = self._kafka
+        return Topics(producer.client, self._refusals, timeout_s=kafka.topic_timeout, keys_max=kafka.shape_cache)
+
+    async def _positions(self, producer: LaneProducer, topics: Topics, lanes: Sequence[str]) -> dict[str, int]:
+        """Read back only now that the transactional id is ours: whatever was open or committing is decided."""
+        if not isinstance(await topics.find(self._kafka.event_topic), Topic):
+            raise SinkAway(f"the event topic {self._kafka.event_topic!r} does not exist; positions are kept under it")
+        held: dict[str, int] = {}
+        for lane in lanes:
+            found = await committed_offset(producer.client, self._group(lane), self._kafka.event_topic, 0)
+            if found is not None and found[1] == self._log_id.hex():
+                held[lane] = found[0]
+            elif found is not None:
+                _log.warning(
+                    "lane %s: Kafka's position belongs to another queue (log %s), not to ours; it is not used",
+                    lane, found[1] or "unknown",
+                )  # fmt: skip
+        return held
+
+    def _group(self, lane: str) -> str:
+        return f"busbridge.{self._gateway}.{lane}"
+
+    async def _transact(self, producer: LaneProducer, lots: Sequence[Lot], batches: Sequence[LaneBatch]) -> None:
+        if not self._exactly_once:
+            await self._send(producer, lots)
+            return
+        await producer.begin_transaction()
+        await self._send(producer, lots)
+        for batch in batches:
+            await self._send_position(producer, batch)
+        await producer.commit_transaction()
+
+    async def _send(self, producer: LaneProducer, lots: Sequence[Lot]) -> None:
+        """Returns when all batches are in Kafka; partitions at once, the batches of one in order."""
+        sent = [asyncio.ensure_future(self._send_lot(producer, lot)) for lot in lots]
+        await asyncio.wait(sent)
+        for error in [each.exception() for each in sent]:
+            if error is not None:
+                raise error
+
+    async def _send_lot(self, producer: LaneProducer, lot: Lot) -> None:
+        for batch, (lane, seq) in zip(lot.batches, lot.firsts, strict=True):
+            delivered = await producer.send_batch(batch, lot.topic, partition=lot.partition)
+            try:
+                await delivered
+            except KafkaError as error:
+                refusal = refusal_of(error, lot.topic, lot.partition)
+                if refusal is None:
+                    raise
+                raise BatchRefused(
+                    lot.topic, refusal, count=batch.count, size=batch.size(), lane=lane, seq=seq
+                ) from error
+            self._steps += 1
+
+    async def _send_position(self, producer: LaneProducer, batch: LaneBatch) -> None:
+        group, topic = self._group(batch.lane), self._kafka.event_topic
+        coordinator = self._coordinators.get(batch.lane)
+        if coordinator is None:
+            coordinator = await producer.group_coordinator(group)
+        log_id = self._log_id.hex()
+        coordinator = await producer.send_position(group, topic, batch.position, log_id, coordinator)
+        self._coordinators[batch.lane] = coordinator
+        self._steps += 1
+
+    async def _watched(self, work: Awaitable[None]) -> None:
+        """Gives the work up when nothing of it has come about for a request's time-out.
+
+        aiokafka would try for ever, two hundred times a second. Cut into steps, because a full transaction over a slow
+        link takes long and is well all the same. Raises TimeoutError, and what the work raises.
+        """
+        task = asyncio.ensure_future(work)
+        try:
+            while True:
+                steps = self._steps
+                done, _ = await asyncio.wait({task}, timeout=self._kafka.request_timeout)
+                if done:
+                    return task.result()
+                if steps == self._steps:
+                    raise TimeoutError
+        finally:
+            task.cancel()
+
+    def _fenced(self, open_s: float) -> SinkAgain | SinkFenced:
+        if open_s >= self._kafka.transaction_timeout:
+            # Kafka fences a producer also when its transaction times out (KIP-588).
+            return SinkAgain(f"the transaction was open for {open_s:.0f} s, longer than kafka.transaction_timeout")
+        return SinkFenced(
+            f"another gateway writes to this Kafka as {self._gateway!r} (gateway.id must be unique) and took over; "
+            "this one forwards nothing more until it is restarted, and keeps what it takes in"
+        )
+
+    def _explained(self, error: BaseException) -> str:
+        text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+        return f"{text} ({self._noise.cause})" if self._noise.cause else text

@@ -1,0 +1,117 @@
+"""Lanes: what the forwarder reads, lane by lane, and who gets how much of one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from bridge.bus_side.sink import LaneBatch
+from bridge.log.cursor import Cursor
+from bridge.log.reader import LogReader, oldest_position
+
+
+class Budget(msgspec.Struct):
+    """How much one transaction may carry: halved when one fails, doubled when one succeeds.
+
+    On a link so slow that a full transaction outlives its time-out, only smaller ones ever get through.
+    """
+
+    records_max: int
+    bytes_max: int
+    part: float = 1.0
+    """Of both, 0 < part <= 1."""
+
+    @property
+    def records(self) -> int:
+        return max(1, int(self.records_max * self.part))
+
+    @property
+    def bytes(self) -> int:
+        return max(1, int(self.bytes_max * self.part))
+
+    def shrink(self) -> None:
+        self.part = max(self.part / 2, 1 / self.records_max)
+
+    def grow(self) -> None:
+        self.part = min(1.0, self.part * 2)
+
+
+def furthest(known: Iterable[int | None], oldest: int, committed: int) -> int:
+    """Where to go on reading: the furthest of the known positions of this log; the oldest record if there is none.
+
+    It must not lie behind the log's own end: if the disk lost what it had promised to keep, the lost numbers are given
+    out again, and those records are new.
+    """
+    position = max((position for position in known if position is not None), default=oldest)
+    return max(min(position, committed), oldest)
+
+
+def shares(weights: Mapping[str, int], backlog: Mapping[str, int], budget: int) -> dict[str, int]:
+    """Divides `budget` records among the lanes with a backlog (in records) by weight.
+
+    What a lane does not need goes to the others; every lane with a backlog gets at least one record.
+    """
+    waiting = {lane: count for lane, count in backlog.items() if count > 0}
+    given: dict[str, int] = {}
+    # The one that needs the least for its weight first: what it leaves over is then there for the others.
+    for lane in sorted(waiting, key=lambda name: waiting[name] / weights[name]):
+        total = sum(weights[other] for other in waiting if other not in given)
+        part = max(1, budget * weights[lane] // total)
+        given[lane] = min(part, waiting[lane])
+        budget = max(0, budget - given[lane])
+    return given
+
+
+class Lane:
+    """One lane's reader and how far it has come."""
+
+    def __init__(self, name: str, directory: Path, log_id: bytes, weight: int) -> None:
+        """The reader begins where the cursor on disk says; see `go_to`. Raises OSError."""
+        self.name = name
+        self.weight = weight
+        self._directory = directory
+        self._log_id = log_id
+        cursor = Cursor.load(directory)
+        self.saved = cursor.position if cursor is not None and cursor.log_id == log_id else None
+        """The durable cursor; None: this log has none."""
+        self.done = self.saved
+        """Forwarded up to here, as far as this process and the cursor know."""
+        self._reader = LogReader(directory, log_id, self.saved)
+
+    @property
+    def position(self) -> int:
+        """The next record to be read."""
+        return self._reader.position
+
+    def go_to(self, held: int | None, committed: int) -> None:
+        """Goes on at the furthest position known, `held` being what the sink says."""
+        self._reader.close()
+        position = furthest((held, self.done), oldest_position(self._directory), committed)
+        self._reader = LogReader(self._directory, self._log_id, position)
+        self.done = position
+
+    def read(self, committed: int, max_records: int, max_bytes: int) -> LaneBatch:
+        """The next records.
+
+        Raises:
+            LogDamaged: the next one cannot be read; see `skip_damage`.
+        """
+        records = self._reader.read(committed, max_records, max_bytes)
+        return LaneBatch(self.name, records, self._reader.position)
+
+    def skip_damage(self, committed: int) -> tuple[int, int]:
+        """Goes on behind damaged records: the first that is lost, and the next to be read."""
+        return self._reader.skip_damage(committed)
+
+    def save(self) -> bool:
+        """Makes `done` durable; False where it was. Raises OSError."""
+        if self.done is None or self.done == self.saved:
+            return False
+        Cursor.save(self._directory, self._log_id, self.done)
+        self.saved = self.done
+        return True
+
+    def close(self) -> None:
+        self._reader.close()

@@ -1,0 +1,160 @@
+"""The bus side's composition root: `python -m bridge.bus_side.main --config FILE --doorbell-fd N`.
+
+Started by the device side, and it ends with it: when the door bell closes, and at the latest when the kernel says that
+the parent is dead. Everything of this process is wired here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import logging
+import random
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+
+from bridge import config_file, journal
+from bridge.bus_side.backoff import Backoff
+from bridge.bus_side.bell import Bell
+from bridge.bus_side.consumer import Consumer
+from bridge.bus_side.downlink_log import DownlinkLog
+from bridge.bus_side.forwarder import Forwarder
+from bridge.bus_side.jsonl import JsonlSink
+from bridge.bus_side.kafka import KafkaSink
+from bridge.bus_side.kafka_client import Noise, client_settings
+from bridge.bus_side.lanes import Budget
+from bridge.bus_side.link import Link
+from bridge.bus_side.producer import hasten_transactions
+from bridge.bus_side.sink import Sink
+from bridge.config import Config, Kafka, State
+from bridge.log.doorbell import Doorbell
+from bridge.log.settings import LogSettings
+
+_log = logging.getLogger(__name__)
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_BACKOFF_FIRST_S = 0.1
+
+
+def main(argv: list[str]) -> int:
+    """Runs until the device side is gone or SIGTERM comes; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bridge.bus_side.main", description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--doorbell-fd", type=int, required=True)
+    options = parser.parse_args(argv)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    config = config_file.load(options.config)
+    journal.set_up(config.log, "bus")
+    noise = Noise()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(noise)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(config, Doorbell(socket.socket(fileno=options.doorbell_fd)), noise))
+    return 0
+
+
+async def serve(config: Config, doorbell: Doorbell, noise: Noise) -> None:
+    """The process from its first to its last moment; raises what it cannot go on with."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    bell = Bell(doorbell, stop)
+    forwarder = _forwarder(config, bell, noise)
+    downlink = _downlink_log(config)
+    bell.start()
+    works = [asyncio.create_task(forwarder.run())]
+    if downlink is not None and config.kafka is not None:
+        works.append(asyncio.create_task(_consumer(config, config.kafka, bell, downlink).run()))
+    try:
+        await _until(stop, works)
+    finally:
+        await _end(works, forwarder, downlink, config.supervisor.stop_timeout / 3)
+        bell.close()
+
+
+async def _until(stop: asyncio.Event, works: list[asyncio.Task[None]]) -> None:
+    """Returns when asked to stop; raises what one of the works failed with."""
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopped, *works}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for work in works:
+        if work.done():
+            work.result()
+
+
+async def _end(
+    works: list[asyncio.Task[None]], forwarder: Forwarder, downlink: DownlinkLog | None, limit_s: float
+) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await forwarder.finish_write()
+    for work in works:
+        work.cancel()
+    await asyncio.wait(works)
+    await forwarder.close()
+    if downlink is not None:
+        await asyncio.to_thread(downlink.close)
+
+
+def _forwarder(config: Config, bell: Bell, noise: Noise) -> Forwarder:
+    sink, name = _sink(config, noise)
+    limits = config.kafka or Kafka(())
+    return Forwarder(
+        sink,
+        bell,
+        Link(name, bell, time.time),
+        uplink=config.gateway.data_dir / "uplink",
+        weights={lane: settings.weight for lane, settings in config.lanes.items()},
+        budget=Budget(limits.transaction_records, limits.transaction_bytes),
+        backoff=_backoff(limits),
+        cursor_interval_s=config.queue.cursor_interval,
+        gap_topic=limits.event_topic,
+        gateway=config.gateway.id,
+        wall_ns=time.time_ns,
+    )
+
+
+def _sink(config: Config, noise: Noise) -> tuple[Sink, str]:
+    if config.kafka is not None:
+        hasten_transactions(config.kafka.retry_backoff)
+        servers = ", ".join(config.kafka.bootstrap_servers)
+        return KafkaSink(config.gateway.id, config.kafka, noise), f"Kafka ({servers})"
+    if config.jsonl is not None:
+        return JsonlSink(config.gateway.id, config.jsonl), f"the directory {config.jsonl.directory}"
+    raise ValueError("neither [kafka] nor [jsonl] is configured: there is nothing for the bus side to do")
+
+
+def _downlink_log(config: Config) -> DownlinkLog | None:
+    if config.kafka is None or config.downlink.desired_topic is None:
+        return None
+    boot_id = bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
+    settings = LogSettings.for_downlink(config.downlink, config.queue)
+    return DownlinkLog(config.gateway.data_dir / "downlink", settings, boot_id)
+
+
+def _consumer(config: Config, kafka: Kafka, bell: Bell, downlink: DownlinkLog) -> Consumer:
+    return Consumer(
+        client_settings(kafka),
+        config.downlink.desired_topic or "",
+        f"busbridge.{config.gateway.id}.downlink",
+        log=downlink,
+        bell=bell,
+        backoff=_backoff(kafka),
+        value_max_bytes=(config.state or State()).document_max_bytes,
+        timeout_s=kafka.request_timeout,
+    )
+
+
+def _backoff(kafka: Kafka) -> Backoff:
+    return Backoff(_BACKOFF_FIRST_S, kafka.reconnect_backoff_max, random.random)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,69 @@
+"""Sink: where forwarded records go. The interface, and the ways in which a sink can fail.
+
+A sink takes records and the positions behind them as one thing. It does not read the log and does not decide when to
+try again: that is the forwarder's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from bridge.log.record import Record
+
+
+class SinkError(Exception):
+    """The write did not happen, or nobody knows whether it did: `start` tells. The text is for people."""
+
+
+class SinkAway(SinkError):
+    """The far side does not answer or does not let us in: try again after a while."""
+
+
+class SinkAgain(SinkError):
+    """The far side is well, but this write had to be given up: `start` at once and write again (smaller, if told)."""
+
+
+class SinkFenced(SinkError):
+    """Another gateway has our id: every further try would only fence it in turn. Trying again takes a person."""
+
+
+class LaneBatch(msgspec.Struct, gc=False):
+    """What one lane gives to one write."""
+
+    lane: str
+    records: list[Record]
+    """In the order of the log; kinds that are not forwarded may be among them."""
+    position: int
+    """The next sequence number behind them."""
+
+
+class Sink(Protocol):
+    """Where records go."""
+
+    @property
+    def holds_positions(self) -> bool:
+        """Positions are part of each write; otherwise the local cursor is all there is."""
+
+    async def start(self, lanes: Sequence[str], log_id: bytes) -> dict[str, int]:
+        """Connects, and ends whatever an earlier life left unfinished. Called again after every SinkError.
+
+        Returns: by lane, the position that the sink itself holds for this log (16 bytes of id); only where it has one.
+
+        Raises:
+            SinkAway: it cannot be reached.
+        """
+
+    async def write(self, batches: Sequence[LaneBatch]) -> int:
+        """Writes records and positions; on return both are durable.
+
+        Returns: how many records went out.
+
+        Raises:
+            SinkError: as its three kinds say.
+        """
+
+    async def stop(self) -> None:
+        """Lets go of everything; never fails and never waits for the far side longer than a moment."""
