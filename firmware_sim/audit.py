@@ -7,7 +7,7 @@ for the first time after one that the same device published later on the same to
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from bridge.security.envelope import Opener, SealError
 from firmware_sim import payload
@@ -39,6 +39,20 @@ class Auditor:
     def missing(self, ledger: Ledger) -> int:
         """Count what was acknowledged and has not been seen."""
         return sum(e.acknowledged_at is not None and name not in self._copies for name, e in ledger.entries.items())
+
+    @property
+    def seen(self) -> int:
+        """How many different messages were seen."""
+        return len(self._copies)
+
+    def to_kafka(self, ledger: Ledger, sent_in: Callable[[int], bool]) -> Delay | None:
+        """Return how long messages took until a reader had them, of those whose sending time (Unix ns) is wanted."""
+        delays = []
+        for name, entry in ledger.entries.items():
+            copies = self._copies.get(name)
+            if copies and copies[0][0].seen_at is not None and sent_in(entry.sent_at):
+                delays.append(copies[0][0].seen_at - entry.sent_at)
+        return Delay.of(delays)
 
     def findings(self, ledger: Ledger) -> Findings:
         """Hold all that was taken against `ledger`."""
@@ -80,7 +94,7 @@ class Auditor:
         self._highest[stream] = max(n, highest)
 
     def _hold_entries(self, ledger: Ledger, found: Findings) -> None:
-        to_acknowledged, to_kafka = [], []
+        to_acknowledged = []
         for name, entry in ledger.entries.items():
             copies = self._copies.get(name)
             if entry.acknowledged_at is not None:
@@ -89,9 +103,8 @@ class Auditor:
                 if copies is None:
                     found.lost.note(f"{entry.device} {entry.n}, QoS {entry.qos}, acknowledged, is not there")
             found.refused += entry.refused is not None
-            if copies is not None and copies[0][0].seen_at is not None:
-                to_kafka.append(copies[0][0].seen_at - entry.sent_at)
-        found.to_acknowledged, found.to_kafka = Delay.of(to_acknowledged), Delay.of(to_kafka)
+        found.to_acknowledged = Delay.of(to_acknowledged)
+        found.to_kafka = self.to_kafka(ledger, lambda _sent_at: True)
 
     def _hold_copies(self, ledger: Ledger, found: Findings) -> None:
         for name, copies in self._copies.items():

@@ -39,7 +39,7 @@ class Child:
         self.pid = self._process.pid
 
     def wait_for(self, sign: str, timeout_s: float) -> str:
-        """Wait for a line of output that begins with `sign`, and return the rest of it.
+        """Wait for a line of output that holds `sign`, and return what follows it.
 
         Raises:
             ChildError: the process ended, or the line did not come in time.
@@ -47,8 +47,9 @@ class Child:
         deadline = time.monotonic() + timeout_s
         while True:
             for line in self.output.read_text(errors="replace").splitlines():
-                if line.startswith(sign):
-                    return line.removeprefix(sign).strip()
+                _, found, rest = line.partition(sign)
+                if found:
+                    return rest.strip()
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise ChildError(f"{sign!r} did not come:\n{self.tail()}")
             time.sleep(0.02)
@@ -62,19 +63,16 @@ class Child:
         """Return the end of its output."""
         return self.output.read_text(errors="replace")[-3000:]
 
-    def freeze(self) -> None:
-        """Stop it where it is: its connections stay, nothing is answered."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        self._process.send_signal(signal.SIGCONT)
+    def complaints(self) -> str:
+        """Return the last lines of its log that are more than information, or the end of its output."""
+        lines = self.output.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in lines if " info " not in line][-15:]) or self.tail()
 
     def stop(self, timeout_s: float = 15.0) -> None:
         """SIGTERM, and SIGKILL if that does not help in time; a second call does nothing."""
         if self._process.poll() is None:
             self._process.terminate()
-            self.thaw()
+            self._process.send_signal(signal.SIGCONT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout_s)
         self._process.kill()

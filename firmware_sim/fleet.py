@@ -60,6 +60,7 @@ class Fleet:
             name: Device(plan, name, version, self._pool, self._ledger)
             for name, version in zip(plan.devices, versions, strict=False)
         }
+        self._turn = itertools.cycle(self.devices.values())
         self._offered = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._pace_task: asyncio.Task[None] | None = None
@@ -76,9 +77,11 @@ class Fleet:
             device.link.start()
         self._tasks.append(asyncio.get_running_loop().create_task(self._keep_house()))
 
-    def publish(self) -> None:
-        """Begin to publish at the plan's rate."""
-        self._pace_task = asyncio.get_running_loop().create_task(self._pace())
+    def publish(self, rate: float | None = None, messages: int | None = None) -> None:
+        """Begin to publish: the plan's messages of each device at the plan's rate, if nothing else is given."""
+        each = self.plan.messages if messages is None else messages
+        pace = self._pace(rate or self.plan.rate, each * len(self.devices) or math.inf)
+        self._pace_task = asyncio.get_running_loop().create_task(pace)
 
     def stop_publishing(self) -> None:
         """Offer nothing new; what was offered is still sent."""
@@ -148,19 +151,18 @@ class Fleet:
     def _settled(self) -> bool:
         return not any(device.waiting or device.unacknowledged for device in self.devices.values())
 
-    async def _pace(self) -> None:
-        """Offer messages to the devices in turn, at the plan's rate, never more than a second's worth at once."""
-        turn = itertools.cycle(self.devices.values())
-        total = self.plan.messages * len(self.devices) or math.inf
+    async def _pace(self, rate: float, left: float) -> None:
+        """Offer messages to the devices in turn, at `rate` a second, never more than a second's worth at once."""
         last, credit = time.monotonic(), 0.0
-        while self._offered < total:
+        while left:
             now = time.monotonic()
-            credit = min(credit + (now - last) * self.plan.rate, max(1.0, self.plan.rate))
+            credit = min(credit + (now - last) * rate, max(1.0, rate))
             last = now
-            due = int(min(credit, total - self._offered))
+            due = int(min(credit, left))
             for _ in range(due):
-                next(turn).offer()
+                next(self._turn).offer()
             self._offered += due
+            left -= due
             credit -= due
             await asyncio.sleep(_BEAT_S)
 

@@ -59,12 +59,12 @@ class KafkaReader:
         """
         if self._find_partitions():
             self._assign()
-        arrivals = []
-        for message in self._consumer.consume(_BATCH, timeout_s):
-            arrival = self._take(message, time.time_ns())
-            if arrival is not None:
-                arrivals.append(arrival)
-        return arrivals
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        now = time.time_ns()  # `consume` waits for a whole batch where it may wait at all
+        messages = [first, *self._consumer.consume(_BATCH, 0)]
+        return [arrival for message in messages if (arrival := self._take(message, now)) is not None]
 
     def read_to_end(self) -> list[Arrival]:
         """Return everything up to the end that each partition has when it gets there.

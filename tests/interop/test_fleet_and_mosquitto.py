@@ -105,7 +105,7 @@ async def test_a_desired_state_is_taken_and_reported(mosquitto: Mosquitto, tmp_p
         mosquitto.set_retained(device, '{"version": 7, "state": {"interval_s": 10}}')
     away.link.start()
     assert await fleet.connected(10)
-    assert await fleet.until(lambda: fleet.figures().desired_received == 2, 10)
+    assert await fleet.until(lambda: all(fleet.devices[name].desired for name in DEVICES[:2]), 10)
     assert await fleet.drained(10)
     await fleet.stop()
     truths = read_ledger([tmp_path / "ledger"]).truths
