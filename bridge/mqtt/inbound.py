@@ -60,8 +60,11 @@ class Inbound:
 
     def publish(self, message: Message, events: list[Event]) -> None:
         """A PUBLISH whose topic is not yet known to be good."""
-        if message.properties is not None and Property.TOPIC_ALIAS in message.properties:
-            self._resolve_alias(message)
+        if message.properties is not None:
+            if Property.SUBSCRIPTION_IDENTIFIER in message.properties:
+                raise protocol_error("a subscription identifier from a client [MQTT-3.3.4-6]")
+            if Property.TOPIC_ALIAS in message.properties:
+                self._resolve_alias(message)
         raw = message.topic.encode()
         if raw not in self.topics:
             topics.check_name(message.topic, self._limits.topic_max_bytes, self._limits.topic_levels_max)
