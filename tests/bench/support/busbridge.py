@@ -77,5 +77,5 @@ def busbridge(site: Site, directory: Path, broker: Broker, gateway: str, topic: 
     )
     command: list[str | Path] = [sys.executable, "-m", "bridge", "run", "--config", configuration]
     with running(command, directory / "busbridge.log", CHECKOUT) as process:
-        wait_for_port(site.tls_port, process)
+        wait_for_port(site.plain_port, process)  # the TLS port would log a peer that hung up
         yield Server(processes={"device": (process.pid,), "bus": (_bus_side(process.pid),)})

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -76,9 +76,19 @@ class Position:
         self._consumer = Consumer(settings)
 
     def read(self) -> int:
-        """The next sequence number to be forwarded; 1 when nothing was."""
-        (answer,) = self._consumer.committed([TopicPartition(EVENT_TOPIC, 0)], timeout=REQUEST_TIMEOUT_S)
-        return max(1, int(answer.offset))
+        """The next sequence number to be forwarded; 1 when nothing was.
+
+        A broker that has just started says for a moment that it does not coordinate the group: asked again.
+        """
+        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        while True:
+            try:
+                (answer,) = self._consumer.committed([TopicPartition(EVENT_TOPIC, 0)], timeout=REQUEST_TIMEOUT_S)
+                return max(1, int(answer.offset))
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def wait(self, position: int, timeout_s: float) -> float:
         """Seconds until the position was reached; RuntimeError when the time is up."""

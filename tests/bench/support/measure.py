@@ -101,11 +101,7 @@ def measure(
 
 
 def _forwarding(meter: _Meter, measured: Measured, position: Position, goal: int) -> Forwarding:
-    """What was forwarded; waits until everything is.
-
-    `goal` is the position behind the last message if the log held nothing else. It holds a checkpoint for each segment
-    besides, so the goal is met a few records early: one in some 80,000.
-    """
+    """What was forwarded; waits until everything is. `goal` is the position behind the last message acknowledged."""
     behind = max(0, goal - position.read())
     catch_up_s = position.wait(goal, CATCH_UP_TIMEOUT_S)
     records = meter.forwarded()

@@ -81,7 +81,9 @@ def show(console: Console, results: Sequence[Result]) -> None:
     """Prints the tables, then each aim that was missed."""
     ordered = sorted(results, key=lambda result: (result.case.transport, result.case.window, result.server))
     forwarded = [(result, result.forwarding) for result in ordered if result.forwarding is not None]
-    console.print(_table("Publish to PUBACK, milliseconds", LATENCY_COLUMNS, [_latency_row(result) for result in ordered]))
+    console.print(
+        _table("Publish to PUBACK, milliseconds", LATENCY_COLUMNS, [_latency_row(result) for result in ordered])
+    )
     title = "CPU µs: of the bus side for each record forwarded, of the others for each message acknowledged"
     console.print(_table(title, COST_COLUMNS, [_cost_row(result) for result in ordered]))
     if forwarded:
