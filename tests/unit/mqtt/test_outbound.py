@@ -1,0 +1,235 @@
+"""Messages to a client: QoS, window, queue, repetition, sizes (MQTT5 §3.3, §4.3, §4.4, §4.6, §4.9)."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.config import Mqtt
+from bridge.message import Message
+from bridge.mqtt import packets
+from bridge.mqtt.events import Disconnected
+from bridge.mqtt.packets import Packet
+from bridge.mqtt.properties import Property
+from bridge.mqtt.reasons import Reason
+from bridge.mqtt.session_state import SessionState
+from bridge.mqtt.subscription import Subscription
+from tests.unit.mqtt.support import LIMITS, Link
+
+ALL = Subscription("#", 2)
+
+
+def _open(version: int, state: SessionState | None = None, limits: Mqtt = LIMITS, **fields: object) -> Link:
+    link = Link(version, limits).connect(state, **fields)
+    link.answers()
+    return link
+
+
+def _message(text: str, qos: int = 1) -> Message:
+    return Message("t", text.encode(), qos)
+
+
+def _payloads(sent: list[Packet]) -> list[str]:
+    return [packet.payload.decode() for packet in sent if isinstance(packet, Message)]
+
+
+@pytest.mark.parametrize(
+    ("published", "subscribed", "expected"), [(0, 2, 0), (1, 2, 1), (2, 1, 1), (2, 0, 0), (2, 2, 2)]
+)
+def test_the_lower_qos_counts(version: int, published: int, subscribed: int, expected: int) -> None:
+    """(3.8.4)."""
+    link = _open(version)
+    assert link.session.deliver(_message("x", published), Subscription("#", subscribed))
+    assert link.answers() == [Message("t", b"x", expected, packet_id=1 if expected else 0)]
+
+
+@pytest.mark.parametrize(
+    ("retained", "as_published", "expected"), [(False, False, False), (False, True, True), (True, False, True)]
+)
+def test_the_retain_flag(retained: bool, as_published: bool, expected: bool) -> None:
+    """[MQTT-3.3.1-8] [MQTT-3.3.1-12] [MQTT-3.3.1-13]."""
+    link = _open(5)
+    wanted = Subscription("#", retain_as_published=as_published)
+    link.session.deliver(Message("t", b"", retain=True), wanted, retained=retained)
+    (sent,) = link.answers()
+    assert isinstance(sent, Message)
+    assert sent.retain is expected
+
+
+def test_properties_and_subscription_identifiers_go_with_it(version: int) -> None:
+    """[MQTT-3.3.4-3] [MQTT-3.3.2-17]; 3.1.1 gets the payload alone."""
+    link = _open(version)
+    options: dict[int, object] = {Property.CONTENT_TYPE: "json"}
+    link.session.deliver(Message("t", b"{}", properties=options), Subscription("#", identifiers=(3, 9)))
+    expected = options | {Property.SUBSCRIPTION_IDENTIFIER: [3, 9]} if version == 5 else None
+    assert link.answers() == [Message("t", b"{}", properties=expected)]
+    assert options == {Property.CONTENT_TYPE: "json"}
+
+
+def test_a_message_is_counted_down_and_dropped_when_it_has_expired() -> None:
+    """[MQTT-3.3.2-5] [MQTT-3.3.2-6]."""
+    link = _open(5)
+    link.now = 50.0
+    link.send(packets.Pingreq())
+    link.answers()
+    message = Message("t", b"", properties={Property.MESSAGE_EXPIRY_INTERVAL: 60})
+    assert link.session.deliver(message, ALL, expires=80.0)
+    assert not link.session.deliver(message, ALL, expires=50.0)
+    assert link.answers() == [Message("t", b"", properties={Property.MESSAGE_EXPIRY_INTERVAL: 30})]
+
+
+def test_the_window_is_the_lower_of_the_clients_and_ours(version: int) -> None:
+    """[MQTT-3.3.4-7]; what does not fit waits, and goes in order as the window opens."""
+    options = {Property.RECEIVE_MAXIMUM: 2} if version == 5 else {}
+    link = _open(version, limits=Mqtt(inflight_max=3 if version == 5 else 2), properties=options)
+    for text in "abcd":
+        assert link.session.deliver(_message(text), ALL)
+    assert _payloads(link.answers()) == ["a", "b"]
+    link.send(packets.Puback(2))
+    link.send(packets.Puback(1))
+    assert _payloads(link.answers()) == ["c", "d"]
+    link.send(packets.Puback(3), packets.Puback(4))
+    assert link.state.in_flight == {}
+
+
+def test_qos_2_takes_its_room_until_pubcomp(version: int) -> None:
+    link = _open(version, limits=Mqtt(inflight_max=1))
+    link.session.deliver(_message("a", 2), ALL)
+    link.session.deliver(_message("b", 1), ALL)
+    link.answers()
+    link.send(packets.Pubrec(1))
+    assert link.answers() == [packets.Pubrel(1)]
+    link.send(packets.Pubrec(1))
+    assert link.answers() == [packets.Pubrel(1)]
+    link.send(packets.Pubcomp(1))
+    assert _payloads(link.answers()) == ["b"]
+
+
+def test_a_refusing_pubrec_ends_the_exchange() -> None:
+    """[MQTT-4.3.3-5]: no PUBREL follows."""
+    link = _open(5, limits=Mqtt(inflight_max=1))
+    link.session.deliver(_message("a", 2), ALL)
+    link.session.deliver(_message("b", 2), ALL)
+    link.answers()
+    link.send(packets.Pubrec(1, Reason.QUOTA_EXCEEDED))
+    assert _payloads(link.answers()) == ["b"]
+
+
+def test_answers_to_unknown_ids(version: int) -> None:
+    link = _open(version)
+    assert link.send(packets.Puback(9), packets.Pubcomp(9), packets.Pubrec(9)) == []
+    assert link.answers() == [packets.Pubrel(9, 0x92 if version == 5 else 0)]
+
+
+@pytest.mark.parametrize(("qos", "wrong"), [(1, packets.Pubrec(1)), (2, packets.Puback(1)), (2, packets.Pubcomp(1))])
+def test_answers_of_the_wrong_kind(version: int, qos: int, wrong: Packet) -> None:
+    link = _open(version)
+    link.session.deliver(_message("a", qos), ALL)
+    (event,) = link.send(wrong)
+    assert isinstance(event, Disconnected)
+    assert event.reason == Reason.PROTOCOL_ERROR
+
+
+def test_what_was_not_acknowledged_is_repeated(version: int) -> None:
+    """[MQTT-4.4.0-1] with DUP [MQTT-3.3.1-1] and its old id; PUBREL where PUBREC had come; then the queue."""
+    limits = Mqtt(inflight_max=3)
+    link = _open(version, limits=limits)
+    for text, qos in (("a", 1), ("b", 2), ("c", 2), ("d", 1)):
+        link.session.deliver(_message(text, qos), ALL)
+    link.send(packets.Pubrec(2))
+    link.session.close()
+    assert link.session.deliver(_message("e"), ALL), "queued for the next connection"
+    later = _open_raw(version, link.state, limits)
+    assert later.answers()[1:] == [
+        packets.Pubrel(2),
+        Message("t", b"a", 1, False, True, 1),
+        Message("t", b"c", 2, False, True, 3),
+    ]
+    later.send(packets.Puback(1), packets.Pubcomp(2))
+    assert _payloads(later.answers()) == ["d", "e"]
+
+
+def _open_raw(version: int, state: SessionState, limits: Mqtt, **fields: object) -> Link:
+    return Link(version, limits).connect(state, **fields)
+
+
+def test_repetition_keeps_to_a_smaller_window() -> None:
+    link = _open(5)
+    for text in "abc":
+        link.session.deliver(_message(text), ALL)
+    link.session.close()
+    later = _open_raw(5, link.state, LIMITS, properties={Property.RECEIVE_MAXIMUM: 1})
+    assert _payloads(later.answers()) == ["a"]
+    later.session.deliver(_message("d"), ALL)
+    for packet_id, text in ((1, "b"), (2, "c"), (3, "d")):
+        later.send(packets.Puback(packet_id))
+        assert _payloads(later.answers()) == [text]
+
+
+def test_an_answer_can_overtake_the_repetition() -> None:
+    """A PUBACK for what this connection has not repeated yet: it is not repeated any more."""
+    link = _open(5)
+    for text in "abc":
+        link.session.deliver(_message(text), ALL)
+    link.session.close()
+    later = _open_raw(5, link.state, LIMITS, properties={Property.RECEIVE_MAXIMUM: 1})
+    later.send(packets.Puback(2), packets.Puback(1))
+    assert _payloads(later.answers()) == ["a", "c"]
+
+
+def test_a_packet_over_the_clients_maximum_is_dropped() -> None:
+    """[MQTT-3.1.2-25]: as if it had been delivered; the next one is sent, with the same id."""
+    link = _open(5, properties={Property.MAXIMUM_PACKET_SIZE: 100})
+    assert not link.session.deliver(_message("x" * 100), ALL)
+    assert not link.session.deliver(_message("x" * 100, 0), ALL)
+    assert link.session.deliver(_message("y"), ALL)
+    assert _payloads(link.answers()) == ["y"]
+    assert (link.state.dropped, len(link.state.in_flight)) == (2, 1)
+
+
+def test_a_repetition_over_a_new_maximum_is_dropped() -> None:
+    link = _open(5)
+    link.session.deliver(_message("x" * 100), ALL)
+    link.session.deliver(_message("y"), ALL)
+    link.session.close()
+    later = _open_raw(5, link.state, LIMITS, properties={Property.MAXIMUM_PACKET_SIZE: 100})
+    assert _payloads(later.answers()) == ["y"]
+    assert list(later.state.in_flight) == [2]
+
+
+@pytest.mark.parametrize("limits", [Mqtt(queue_max_messages=3), Mqtt(queue_max_bytes=6)])
+def test_the_queue_of_who_is_away_is_bounded(version: int, limits: Mqtt) -> None:
+    state = SessionState("c", version, 60, limits)
+    assert [state.enqueue(_message(text), ALL) for text in "abcd"] == [True, True, True, False]
+    assert not state.enqueue(_message("e", 0), ALL), "QoS 0 is not kept"
+    assert (state.dropped, state.queue_bytes) == (2, 6)
+    link = _open_raw(version, state, limits)
+    assert _payloads(link.answers()) == ["a", "b", "c"]
+    assert state.queue_bytes == 0
+
+
+def test_packet_ids_go_round_and_skip_those_in_use(version: int) -> None:
+    state = SessionState("c", version, 60, LIMITS)
+    state.last_packet_id = 65_534
+    link = _open(version, state)
+    for text in "ab":
+        link.session.deliver(_message(text), ALL)
+    assert list(state.in_flight) == [65_535, 1]
+    link.send(packets.Puback(1))
+    state.last_packet_id = 65_534
+    link.session.deliver(_message("c"), ALL)
+    assert list(state.in_flight) == [65_535, 1]
+
+
+def test_what_waits_in_the_output_is_counted(version: int) -> None:
+    link = _open(version)
+    link.session.deliver(_message("x" * 1000, 0), ALL)
+    assert 1000 < link.session.output_bytes < 1020
+    link.session.take_output()
+    assert link.session.output_bytes == 0
+
+
+def test_deliver_before_accept_is_our_mistake() -> None:
+    link = Link(5)
+    assert link.session.output_bytes == 0
+    with pytest.raises(RuntimeError):
+        link.session.deliver(_message("x"), ALL)
