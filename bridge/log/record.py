@@ -89,8 +89,8 @@ def decode(data: bytes, seq: int, boot: bytes) -> Record:
         RecordError: it is not exactly one record.
     """
     records: list[Record] = []
-    if decode_many(data, 0, len(data), seq, boot, 1, len(data), records) != len(data):
-        raise RecordError("more bytes than one record has")
+    if decode_many(data, 0, len(data), seq, boot, 1, len(data), records) != len(data) or not records:
+        raise RecordError(f"these {len(data)} bytes are not exactly one record")
     return records[0]
 
 

@@ -44,6 +44,8 @@ class Spares:
         self._work = threading.Event()
         self._closing = self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"spares {directory.name}", daemon=True)
+        self._taken = 0
+        """Not ready any more and not yet in use. Never counted too low, so the bound holds at every moment."""
         self._next_number = 0
 
     @property
@@ -64,6 +66,7 @@ class Spares:
         self._adopt()
         if not self._in_use and not self._ready:
             self._attend()
+        self._work.set()
         self._thread.start()
 
     def last_call(self) -> None:
@@ -84,6 +87,7 @@ class Spares:
             self._changed.wait_for(lambda: self._ready or (self._closing and self.shortage))
             if not self._ready:
                 return None
+            self._taken += 1
             spare = self._ready.popleft()
         self._work.set()
         return spare
@@ -91,6 +95,7 @@ class Spares:
     def used(self, first_seq: int, path: Path) -> None:
         """What `take` gave has become the newest segment."""
         self._in_use.append((first_seq, path))
+        self._taken -= 1
 
     def forwarded(self, position: int) -> None:
         """Segments wholly before `position` may come back. Costs the caller nothing."""
@@ -149,7 +154,7 @@ class Spares:
 
     def _lacking(self) -> str | None:
         size, bound, floor = self._settings.segment_bytes, self._settings.max_bytes, self._settings.free_space_floor
-        if (len(self._in_use) + self.ready + 1) * size > bound:
+        if (self.ready + self._taken + len(self._in_use) + 1) * size > bound:
             return f"max_bytes of {bound} is reached"
         system = os.statvfs(self._directory)
         free = system.f_bavail * system.f_frsize
