@@ -60,8 +60,9 @@ def demo(
     except (DemoError, SiteError, ChildError, KafkaException, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("demo: interrupted", file=sys.stderr)
+        sys.exit(FAILED)
     sys.exit(0 if clean else FOUND)
 
 

@@ -61,6 +61,8 @@ def show_table(result: Result, screen: Screen) -> None:
         ("in Kafka", f"{found.arrived:,}", True),
         ("… of them sealed, and opened", f"{found.sealed:,}", True),
     ]
+    if found.resent:
+        rows.append(("… sent again by a device, and twice there (QoS 1)", f"{found.resent:,}", True))
     rows += [(name, f"{wrong.count:,}", not wrong.count) for name, wrong in found.wrongs().items()]
     rows.append(("device documents compared", f"{found.documents or 0:,}", bool(found.documents)))
     rows += [(f"CPU per message, {name}", f"{us:,.1f} µs", True) for name, us in result.cpu_us.items()]
