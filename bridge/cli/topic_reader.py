@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from bridge.cli.exported import Record, RecordError
 
+REQUEST_TIMEOUT_MS = 10_000
 POLL_MS = 500
 IDLE_S = 3.0
 """Nothing new for so long ends the reading, too: the end may lie behind a transaction that is still open."""
@@ -30,13 +31,14 @@ def read_topic(server: str, topic: str, most: int | None) -> Iterator[Record | R
         TopicError: see there.
     """
     with asyncio.Runner() as runner, _quiet_client():
-        consumer = runner.run(_started(server, topic))
         try:
-            yield from _records(runner, consumer, most)
+            consumer = runner.run(_started(server, topic))
+            try:
+                yield from _records(runner, consumer, most)
+            finally:
+                runner.run(consumer.stop())
         except KafkaError as error:
             raise TopicError(f"reading {topic} from Kafka at {server} failed: {error}") from error
-        finally:
-            runner.run(consumer.stop())
 
 
 def _records(runner: asyncio.Runner, consumer: Any, most: int | None) -> Iterator[Record | RecordError]:
@@ -58,24 +60,35 @@ async def _behind_nothing(consumer: Any, ends: dict[Any, int]) -> bool:
 
 
 async def _started(server: str, topic: str) -> Any:
+    known = await _start(_consumer(server), server)
+    try:
+        # Asked first, by a consumer of its own: to subscribe to a topic that is not there would make it.
+        if topic not in await known.topics():
+            raise TopicError(f"Kafka at {server} has no topic {topic}")
+    finally:
+        await known.stop()
+    return await _start(_consumer(server, topic), server)
+
+
+async def _start(consumer: Any, server: str) -> Any:
+    try:
+        await consumer.start()
+    except (KafkaError, OSError) as error:
+        await consumer.stop()
+        raise TopicError(f"Kafka at {server} cannot be reached: it does not answer") from error
+    return consumer
+
+
+def _consumer(server: str, *topics: str) -> Any:
     new_consumer: Callable[..., Any] = AIOKafkaConsumer  # aiokafka has no types
-    consumer = new_consumer(
-        topic,
+    return new_consumer(
+        *topics,
         bootstrap_servers=server,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
     )
-    try:
-        await consumer.start()
-        known = topic in await consumer.topics()
-    except (KafkaError, OSError) as error:
-        await consumer.stop()
-        raise TopicError(f"Kafka at {server} cannot be reached: {error}") from error
-    if not known:
-        await consumer.stop()
-        raise TopicError(f"Kafka at {server} has no topic {topic}")
-    return consumer
 
 
 def _record(message: Any) -> Record | RecordError:
@@ -96,9 +109,11 @@ def _record(message: Any) -> Record | RecordError:
 @contextmanager
 def _quiet_client() -> Iterator[None]:
     """Keep aiokafka's log off stderr: what matters of it becomes one plain sentence."""
-    logger = logging.getLogger("aiokafka")
-    before, logger.disabled = logger.disabled, True
+    logger, silence = logging.getLogger("aiokafka"), logging.NullHandler()
+    logger.addHandler(silence)
+    before, logger.propagate = logger.propagate, False
     try:
         yield
     finally:
-        logger.disabled = before
+        logger.propagate = before
+        logger.removeHandler(silence)

@@ -118,6 +118,14 @@ def test_a_kafka_topic(busbridge, sealed):
     assert len(producer) == 0
 
 
+def test_a_topic_that_is_not_there_is_named_and_not_made(busbridge, sealed):
+    producer, address = mock_cluster(sealed)
+    done = busbridge("open", "--key", "data-team.key", "--topic", "nothing", "--kafka", address)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"busbridge: Kafka at {address} has no topic nothing\n"
+    assert set(producer.list_topics().topics) == {"telemetry"}
+
+
 @given(st.binary(max_size=30) | st.sampled_from([b"base64:", b"base64:AAAA", b"bas", b"\xc3"]))
 def test_every_header_value_comes_back(value):
     assert header_bytes(header_text(value)) == value
