@@ -14,7 +14,11 @@ id = "gw-systemd"
 
 [[listeners]]
 bind = "127.0.0.1:8883"
-tls = { certificate = "certs/server.pem", private_key = "certs/server.key", client_ca = "certs/ca.pem" }
+[listeners.tls]
+certificate = "certs/server.pem"
+private_key = "certs/server.key"
+client_ca = "certs/ca.pem"
+crl = "certs/crl.pem"
 
 [[routes]]
 filter = "devices/{device}/telemetry/#"
