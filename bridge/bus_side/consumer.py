@@ -96,7 +96,7 @@ class Consumer:
     async def _assign(self, consumer: AIOKafkaConsumer) -> None:
         """All partitions. One is named first: only topics of an assignment appear in aiokafka's metadata."""
         consumer.assign([TopicPartition(self._topic, 0)])
-        while not (partitions := consumer.partitions_for_topic(self._topic)):
+        while not (partitions := consumer.partitions_for_topic(self._topic)):  # noqa: ASYNC110 - no event for it
             await asyncio.sleep(_TOPIC_PAUSE_S)
         consumer.assign([TopicPartition(self._topic, partition) for partition in sorted(partitions)])
         if self._away:

@@ -47,7 +47,7 @@ class DownlinkLog:
             DownlinkFailed: the disk refused.
         """
         for record in records:
-            while not self._append(record):
+            while not self._append(record):  # noqa: ASYNC110 - the log makes room on a thread of its own
                 await asyncio.sleep(_ROOM_PAUSE_S)
         self.writer.kick()
         end = self.writer.next_seq

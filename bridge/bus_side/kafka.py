@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -53,7 +53,7 @@ class KafkaSink:
         await self.stop()
         self._noise.cause = ""
         self._log_id = log_id
-        producer = self._producer = LaneProducer(**self._settings())
+        producer = self._producer = LaneProducer(self._settings())
         try:
             async with asyncio.timeout(self._kafka.request_timeout * _START_LIMITS):
                 await producer.start()
@@ -127,28 +127,19 @@ class KafkaSink:
         return f"busbridge.{self._gateway}.{lane}"
 
     async def _transact(self, producer: LaneProducer, lots: Sequence[Lot], batches: Sequence[LaneBatch]) -> None:
+        sends = [self._send_lot(producer, lot) for lot in lots]
         if not self._exactly_once:
-            await self._send(producer, lots)
+            await _all(sends)
             return
-        await producer.begin_transaction()
-        await self._send(producer, lots)
-        for batch in batches:
-            await self._send_position(producer, batch)
-        await producer.commit_transaction()
-
-    async def _send(self, producer: LaneProducer, lots: Sequence[Lot]) -> None:
-        """Returns when all batches are in Kafka; partitions at once, the batches of one in order."""
-        sent = [asyncio.ensure_future(self._send_lot(producer, lot)) for lot in lots]
-        await asyncio.wait(sent)
-        for error in [each.exception() for each in sent]:
-            if error is not None:
-                raise error
+        await producer.begin()
+        await _all([*sends, self._send_positions(producer, batches)])
+        await producer.commit()
 
     async def _send_lot(self, producer: LaneProducer, lot: Lot) -> None:
+        """Returns when all of the lot is in Kafka; the batches of one partition go in their order."""
         for batch, (lane, seq) in zip(lot.batches, lot.firsts, strict=True):
-            delivered = await producer.send_batch(batch, lot.topic, partition=lot.partition)
             try:
-                await delivered
+                await producer.send(batch, lot.topic, lot.partition)
             except KafkaError as error:
                 refusal = refusal_of(error, lot.topic, lot.partition)
                 if refusal is None:
@@ -158,15 +149,16 @@ class KafkaSink:
                 ) from error
             self._steps += 1
 
-    async def _send_position(self, producer: LaneProducer, batch: LaneBatch) -> None:
-        group, topic = self._group(batch.lane), self._kafka.event_topic
-        coordinator = self._coordinators.get(batch.lane)
-        if coordinator is None:
-            coordinator = await producer.group_coordinator(group)
-        log_id = self._log_id.hex()
-        coordinator = await producer.send_position(group, topic, batch.position, log_id, coordinator)
-        self._coordinators[batch.lane] = coordinator
-        self._steps += 1
+    async def _send_positions(self, producer: LaneProducer, batches: Sequence[LaneBatch]) -> None:
+        topic, log_id = self._kafka.event_topic, self._log_id.hex()
+        for batch in batches:
+            group = self._group(batch.lane)
+            coordinator = self._coordinators.get(batch.lane)
+            if coordinator is None:
+                coordinator = await producer.group_coordinator(group)
+            coordinator = await producer.send_position(group, topic, batch.position, log_id, coordinator)
+            self._coordinators[batch.lane] = coordinator
+            self._steps += 1
 
     async def _watched(self, work: Awaitable[None]) -> None:
         """Gives the work up when nothing of it has come about for a request's time-out.
@@ -198,3 +190,16 @@ class KafkaSink:
     def _explained(self, error: BaseException) -> str:
         text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
         return f"{text} ({self._noise.cause})" if self._noise.cause else text
+
+
+async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """All at once; returns when every one has ended. A refused batch tells more than the errors it brings on others."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    failed = [error for error in (task.exception() for task in tasks) if error is not None]
+    for error in sorted(failed, key=lambda error: not isinstance(error, BatchRefused))[:1]:
+        raise error

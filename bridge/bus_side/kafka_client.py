@@ -1,7 +1,7 @@
 """What every connection to Kafka has in common: addresses, log-in, and its lines in the log.
 
 aiokafka reports each retry at WARNING or ERROR, hundreds a second in an outage. Those that an outage or a transaction's
-markers explain are taken out by their cause, at any level above DEBUG; the last of them is kept, so that the one line
+markers explain are taken out by their cause; the last of them is kept, so that the one line
 about the outage can say why. Everything else it says stays.
 """
 
@@ -56,7 +56,7 @@ class Noise(logging.Filter):
         text = str(record.msg)
         if record.name == "asyncio":
             return not (text.startswith(_DROPPED) and "aiokafka" in record.getMessage())
-        if not record.name.startswith("aiokafka") or record.levelno <= logging.DEBUG:
+        if not record.name.startswith("aiokafka"):
             return True
         if text.startswith(_RETRIES):
             self.cause = record.getMessage()

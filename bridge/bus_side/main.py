@@ -51,12 +51,20 @@ def main(argv: list[str]) -> int:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     config = config_file.load(options.config)
     journal.set_up(config.log, "bus")
-    noise = Noise()
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(noise)
+    noise = _quieten()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(config, Doorbell(socket.socket(fileno=options.doorbell_fd)), noise))
     return 0
+
+
+def _quieten() -> Noise:
+    noise = Noise()
+    root = logging.getLogger()
+    for handler in root.handlers:
+        handler.addFilter(noise)
+    # At DEBUG aiokafka writes whole requests into the log, and so what devices have sent.
+    logging.getLogger("aiokafka").setLevel(max(root.level, logging.INFO))
+    return noise
 
 
 async def serve(config: Config, doorbell: Doorbell, noise: Noise) -> None:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.client import CoordinationType
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.producer import sender
 from aiokafka.structs import OffsetAndMetadata
+
+from bridge.bus_side.record_batch import RecordBatch
 
 _END_LIMIT_S = 1.0
 
@@ -25,8 +29,32 @@ def hasten_transactions(pause_s: float) -> None:
     sender.BACKOFF_OVERRIDE = pause_s
 
 
-class LaneProducer(AIOKafkaProducer):
+class LaneProducer:
     """A producer for one life: after any error it is abandoned and another takes over its transactional id."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """`settings`: keyword arguments of AIOKafkaProducer."""
+        self._producer = AIOKafkaProducer(**settings)
+
+    @property
+    def client(self) -> AIOKafkaClient:
+        return self._producer.client
+
+    async def start(self) -> None:
+        """Connects and takes over the transactional id, if there is one. Raises KafkaError."""
+        await self._producer.start()
+
+    async def begin(self) -> None:
+        """Begins a transaction. Raises KafkaError."""
+        await self._producer.begin_transaction()
+
+    async def send(self, batch: RecordBatch, topic: str, partition: int) -> None:
+        """Returns when the broker has the batch. Raises KafkaError."""
+        await (await self._producer.send_batch(batch, topic, partition=partition))
+
+    async def commit(self) -> None:
+        """Commits the transaction. Raises KafkaError; then nobody knows yet whether it is committed."""
+        await self._producer.commit_transaction()
 
     async def group_coordinator(self, group: str) -> int:
         """The node that keeps the group's positions. Raises KafkaError."""
@@ -43,11 +71,11 @@ class LaneProducer(AIOKafkaProducer):
         Raises:
             KafkaError: as `send_offsets_to_transaction`.
         """
-        self._txn_manager._txn_consumer_group = None
-        self._sender._coordinators[CoordinationType.GROUP] = coordinator
+        self._producer._txn_manager._txn_consumer_group = None
+        self._producer._sender._coordinators[CoordinationType.GROUP] = coordinator
         offsets = {TopicPartition(topic, 0): OffsetAndMetadata(position, metadata)}
-        await self.send_offsets_to_transaction(offsets, group)
-        found: int = self._sender._coordinators.get(CoordinationType.GROUP, coordinator)
+        await self._producer.send_offsets_to_transaction(offsets, group)
+        found: int = self._producer._sender._coordinators.get(CoordinationType.GROUP, coordinator)
         return found
 
     async def abandon(self) -> None:
@@ -55,8 +83,8 @@ class LaneProducer(AIOKafkaProducer):
 
         An open transaction is left to the next InitProducerId of its id, which aborts it.
         """
-        self._closed = True
-        task = self._sender.sender_task
+        self._producer._closed = True
+        task = self._producer._sender.sender_task
         if task is not None:
             task.cancel()
         with contextlib.suppress(TimeoutError):
