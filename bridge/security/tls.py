@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 
 from bridge import config
+from bridge.security.claimed_name import ClaimingContext
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -55,12 +56,20 @@ _REASONS = {
 def server_context(settings: config.Tls) -> ssl.SSLContext:
     """Return a context for one listener: mutual TLS, 1.3 unless 1.2 was asked for, the CRL checked where one is given.
 
-    Made anew, it is also how a changed certificate, CA or CRL comes into force.
+    Its sockets can name whom they refused. Made anew, it is also how a changed certificate, CA or CRL comes into force.
 
     Raises:
         OSError: a file is missing, unreadable, or not what it should be (`ssl.SSLError` is an OSError).
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ClaimingContext(ssl.PROTOCOL_TLS_SERVER)
+    settled = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _set_up(settled, settings)
+    _set_up(context, settings)
+    context.watch(settled)
+    return context
+
+
+def _set_up(context: ssl.SSLContext, settings: config.Tls) -> None:
     context.minimum_version = _VERSIONS[settings.min_version]
     context.set_ciphers(_CIPHERS_1_2)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_COMPRESSION
@@ -71,7 +80,6 @@ def server_context(settings: config.Tls) -> ssl.SSLContext:
         context.load_verify_locations(settings.crl)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     _without_resumption(context)
-    return context
 
 
 def _without_resumption(context: ssl.SSLContext) -> None:
@@ -85,9 +93,10 @@ def _without_resumption(context: ssl.SSLContext) -> None:
 
 
 def explain(error: BaseException) -> str:
-    """Say in plain words why a TLS handshake failed; "it" is the peer."""
+    """Say in plain words why a TLS handshake failed, and what name a refused certificate carries; "it" is the peer."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _CERTIFICATE.get(error.verify_code, f"its certificate was refused: {error.verify_message}")
+        reason = _CERTIFICATE.get(error.verify_code, f"its certificate was refused: {error.strerror or error}")
+        return reason + "".join(f"; it says it is {name!r}" for name in getattr(error, "__notes__", ()))
     if isinstance(error, ssl.SSLEOFError):
         return _REASONS["UNEXPECTED_EOF_WHILE_READING"]
     if isinstance(error, ssl.SSLError):

@@ -13,10 +13,14 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.security import tls
+from bridge.security.claimed_name import ClaimingContext, claimed_name
 from bridge.security.identity import device_from_certificate
-from bridge.security.pki import Validity
+from bridge.security.pki import Authority, Validity
 
 
 def client_context(site, device: Path | None, ca: Path | None = None) -> ssl.SSLContext:
@@ -104,7 +108,7 @@ def test_no_certificate_by_tls_1_2(site):
 def test_a_certificate_of_another_ca(site, settings):
     [device] = site.theirs.issue(["dev-1"], site.devices)
     said = refusal(tls.server_context(site.tls(**settings)), talk(client_context(site, device)))
-    assert said == "its certificate is from a CA that is not ours"
+    assert said == "its certificate is from a CA that is not ours; it says it is 'dev-1'"
 
 
 def test_a_certificate_of_a_ca_that_only_has_our_name(site, tmp_path):
@@ -113,7 +117,7 @@ def test_a_certificate_of_a_ca_that_only_has_our_name(site, tmp_path):
     [device] = CaDirectory.create(tmp_path / "copycat", "our CA").issue(["dev-1"], site.devices)
     assert (
         refusal(tls.server_context(site.tls()), talk(client_context(site, device)))
-        == "its certificate is from a CA that is not ours"
+        == "its certificate is from a CA that is not ours; it says it is 'dev-1'"
     )
 
 
@@ -121,14 +125,55 @@ def test_an_expired_certificate(site):
     past = Validity(datetime.now(UTC) - timedelta(days=3), datetime.now(UTC) - timedelta(days=1))
     [device] = site.ours.issue(["dev-1"], site.devices, past)
     said = refusal(tls.server_context(site.tls()), talk(client_context(site, device)))
-    assert said == "its certificate has expired (or this gateway's clock is ahead)"
+    assert said == "its certificate has expired (or this gateway's clock is ahead); it says it is 'dev-1'"
 
 
 def test_a_certificate_of_tomorrow(site):
     future = Validity(datetime.now(UTC) + timedelta(days=1), datetime.now(UTC) + timedelta(days=3))
     [device] = site.ours.issue(["dev-1"], site.devices, future)
     said = refusal(tls.server_context(site.tls()), talk(client_context(site, device)))
-    assert said == "its certificate is not valid yet (or this gateway's clock is behind)"
+    assert said == "its certificate is not valid yet (or this gateway's clock is behind); it says it is 'dev-1'"
+
+
+def test_the_refused_is_named_by_tls_1_2_too(site):
+    [device] = site.theirs.issue(["dev-1"], site.devices)
+    old = client_context(site, device)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    said = refusal(tls.server_context(site.tls(min_version="1.2")), talk(old))
+    assert said == "its certificate is from a CA that is not ours; it says it is 'dev-1'"
+
+
+def test_a_connection_leaves_the_watch_behind_with_its_handshake(site):
+    [device] = site.ours.issue(["dev-1"], site.devices)
+    context = tls.server_context(site.tls())
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(target=talk(client_context(site, device)), args=(theirs,))
+    thread.start()
+    with ours, context.wrap_socket(ours, server_side=True) as encrypted:
+        assert encrypted.context is not context
+        assert not isinstance(encrypted.context, ClaimingContext)
+        assert encrypted.context.verify_mode == ssl.CERT_REQUIRED
+        assert vars(encrypted).get("certificate_message") is None
+        assert encrypted.recv(5) == b"hello"
+    thread.join(5)
+
+
+@given(st.binary(max_size=60) | st.binary(max_size=20).map(lambda junk: b"\x0b\0\0\x10\0\0\0\x09\0\0\x06" + junk))
+def test_any_certificate_message_yields_no_name_or_a_short_one(message):
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        name = claimed_name(version, message)
+        assert name is None or len(name) <= 140
+
+
+def test_a_subject_that_is_no_device_id_is_shown_quoted():
+    evil = Authority.create("dev\n2026 ERROR all is lost").credential.certificate.public_bytes(Encoding.DER)
+    size = len(evil).to_bytes(3, "big")
+    name = claimed_name(ssl.TLSVersion.TLSv1_3, b"\x0b\0\0\0\0" + size + size + evil)
+    error = ssl.SSLCertVerificationError(1, "refused")
+    error.verify_code = 10
+    error.add_note(name or "")
+    assert "\n" not in tls.explain(error)
+    assert "all is lost" in tls.explain(error)
 
 
 def test_a_revoked_certificate_and_only_that(site):
@@ -137,7 +182,10 @@ def test_a_revoked_certificate_and_only_that(site):
     entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(datetime.now(UTC)).build()
     (site.ours.directory / "crl.pem").write_bytes(site.ours.authority.crl([entry], number=2))
     context = tls.server_context(site.tls())
-    assert refusal(context, talk(client_context(site, revoked))) == "its certificate has been revoked"
+    assert (
+        refusal(context, talk(client_context(site, revoked)))
+        == "its certificate has been revoked; it says it is 'gone'"
+    )
     assert accept(context, talk(client_context(site, other)))[0] == "here"
 
 
@@ -145,7 +193,7 @@ def test_the_server_certificate_is_no_device(site, tmp_path):
     directory, bundle = site.ours.directory, tmp_path / "server-as-device.pem"
     bundle.write_bytes((directory / "server.pem").read_bytes() + (directory / "server.key").read_bytes())
     said = refusal(tls.server_context(site.tls()), talk(client_context(site, bundle)))
-    assert said == "its certificate is not for clients (extended key usage)"
+    assert said == "its certificate is not for clients (extended key usage); it says it is 'busbridge'"
 
 
 def test_a_device_that_does_not_trust_us(site):
