@@ -110,7 +110,9 @@ class Forwarder:
     async def _start(self) -> None:
         log_id = load_or_create_log_id(self._uplink)
         for name in self._bell.committed.keys() - self._lanes.keys():
-            self._lanes[name] = Lane(name, self._uplink / name, log_id, self._weights.get(name, 1))
+            lane = self._lanes[name] = Lane(name, self._uplink / name, log_id, self._weights.get(name, 1))
+            if lane.saved is not None:
+                self._bell.tell_forwarded({name: lane.saved})
         held = await self._sink.start(tuple(self._lanes), log_id)
         for name, lane in self._lanes.items():
             if self._sink.holds_positions and name not in held and lane.done is not None:
