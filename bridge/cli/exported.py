@@ -1,14 +1,15 @@
-"""Record: one record as readers of a topic get it, and its form as a line of JSON (`busbridge queue export`).
+"""Record: one record as readers of a topic get it, and its two forms as a line of JSON.
 
-In a line, a header's value is its text; a value that is not UTF-8, or that begins with `base64:`, is written as
-`base64:` and its base64. So every value has exactly one form, and the text ones stay readable.
+`busbridge queue export` writes the one, the `[jsonl]` sink the other (`bridge.bus_side.jsonl.Line`). In a line of the
+former a header's value is its text; a value that is not UTF-8, or that begins with `base64:`, is written as `base64:`
+and its base64. So every value has exactly one form, and the text ones stay readable.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -28,6 +29,12 @@ class Record(msgspec.Struct, frozen=True):
     seq: int
     headers: dict[str, bytes]
     payload: bytes
+
+
+class _Form(msgspec.Struct):
+    """What tells the two forms apart."""
+
+    payload_base64: str | None = None
 
 
 class _Line(msgspec.Struct):
@@ -53,13 +60,37 @@ def header_bytes(text: str) -> bytes:
 
 
 def read_line(line: bytes) -> Record:
-    """Read one line. Raises RecordError."""
+    """Read one line of either form. Raises RecordError."""
     try:
-        parsed = msgspec.json.decode(line, type=_Line)
+        if msgspec.json.decode(line, type=_Form).payload_base64 is None:
+            return _of_sink(line)
+        return _of_export(msgspec.json.decode(line, type=_Line))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"not a record as 'queue export' writes it: {error}") from error
-    headers = {name: header_bytes(text) for name, text in parsed.headers.items()}
-    return Record(parsed.device, parsed.topic, parsed.seq, headers, _decode(parsed.payload_base64))
+        raise RecordError(f"not a record, neither of 'queue export' nor of a [jsonl] file: {error}") from error
+
+
+def of_topic(key: bytes, headers: Mapping[str, bytes], value: bytes | None) -> Record:
+    """Read a record as it stands in a Kafka topic. Raises RecordError."""
+    try:
+        topic, seq = headers.get("mqtt-topic", b"").decode(), int(headers["seq"])
+        return Record(key.decode(), topic, seq, dict(headers), value or b"")
+    except (KeyError, ValueError) as error:
+        raise RecordError(f"no record of a gateway: {type(error).__name__}: {error}") from error
+
+
+def _of_export(line: _Line) -> Record:
+    headers = {name: header_bytes(text) for name, text in line.headers.items()}
+    return Record(line.device, line.topic, line.seq, headers, _decode(line.payload_base64))
+
+
+def _of_sink(text: bytes) -> Record:
+    from bridge.bus_side.jsonl import Line
+
+    line = msgspec.json.decode(text, type=Line)
+    headers = {name: value.encode() for name, value in line.headers}
+    headers |= {name: _decode(value) for name, value in line.headers_base64}
+    value = (line.value or "").encode() if line.value_base64 is None else _decode(line.value_base64)
+    return of_topic(line.key.encode(), headers, value)
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[Record | RecordError]:

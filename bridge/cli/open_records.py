@@ -22,7 +22,8 @@ STANDARD_INPUT = Path("-")
 def open_records(
     key: Annotated[list[Path], typer.Option(help="A recipient's private key, NAME.key; may be repeated.")],
     file: Annotated[
-        Path, typer.Argument(metavar="[FILE]", help="Records as 'queue export' writes them; - is standard input.")
+        Path,
+        typer.Argument(metavar="[FILE]", help="Lines of 'queue export' or of a [jsonl] file; - is standard input."),
     ] = STANDARD_INPUT,
     topic: Annotated[str | None, typer.Option(help="Read this Kafka topic instead, from its beginning.")] = None,
     kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="The broker to read from.")] = "127.0.0.1:9092",
@@ -36,7 +37,7 @@ def open_records(
     \b
     Examples:
       busbridge open --key keys/data-team.key --topic telemetry --kafka kafka-1:9092 --max 10
-      busbridge queue export data | busbridge open --key keys/data-team.key
+      cat out/*.jsonl | busbridge open --key keys/data-team.key
     """
     from bridge.security import envelope, keys
 

@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from bridge.cli.exported import Record, RecordError
+from bridge.cli.exported import Record, RecordError, of_topic
 
 REQUEST_TIMEOUT_MS = 10_000
 POLL_MS = 500
@@ -92,18 +92,10 @@ def _consumer(server: str, *topics: str) -> Any:
 
 
 def _record(message: Any) -> Record | RecordError:
-    headers = dict(message.headers)
     try:
-        return Record(
-            (message.key or b"").decode(),
-            headers.get("mqtt-topic", b"").decode(),
-            int(headers["seq"]),
-            headers,
-            message.value or b"",
-        )
-    except (KeyError, ValueError) as error:
-        place = f"partition {message.partition}, offset {message.offset}"
-        return RecordError(f"{place}: no record of a gateway: {type(error).__name__}: {error}")
+        return of_topic(message.key or b"", dict(message.headers), message.value)
+    except RecordError as error:
+        return RecordError(f"partition {message.partition}, offset {message.offset}: {error}")
 
 
 @contextmanager

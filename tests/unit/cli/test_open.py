@@ -7,12 +7,14 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from confluent_kafka import Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import config
+from bridge.bus_side.jsonl import Line
 from bridge.cli.exported import RecordError, header_bytes, header_text, read_line
 from bridge.security import keys
 from bridge.security.envelope import Sealer
@@ -55,6 +57,33 @@ def test_a_file_and_standard_input(busbridge, sealed, tmp_path):
     assert (from_file.returncode, from_file.stderr) == (0, "")
     assert opened(from_file.stdout) == opened(piped.stdout) == PAYLOADS
     assert opened(busbridge("open", "--key", "data-team.key", "--max", "2", given=export).stdout) == PAYLOADS[:2]
+
+
+def test_the_files_of_the_jsonl_sink(busbridge, sealed):
+    headers = [("mqtt-topic", TOPIC), ("seal", "1")]
+    lines = [
+        Line(
+            topic="telemetry",
+            key="dev-1",
+            timestamp=0,
+            headers=[*headers, ("seq", str(seq))],
+            headers_base64=[("seal-key", b64(dict(sealed_headers)["seal-key"]))],
+            value_base64=b64(payload),
+        )
+        for seq, sealed_headers, payload in sealed
+    ]
+    given = b"\n".join(map(msgspec.json.encode, lines)).decode()
+    done = busbridge("open", "--key", "data-team.key", given=given)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert opened(done.stdout) == PAYLOADS
+
+
+def test_a_plain_document_of_the_jsonl_sink_passes_through(busbridge, sealed):
+    line = Line(topic="device-state", key="dev-1", timestamp=0, headers=[("seq", "4")], value='{"device": "dev-1"}')
+    done = busbridge("open", "--key", "data-team.key", given=msgspec.json.encode(line).decode())
+    assert done.returncode == 0
+    row = {"device": "dev-1", "topic": "", "seq": 4, "sealed": False, "payload": '{"device": "dev-1"}'}
+    assert json.loads(done.stdout) == row
 
 
 def test_what_does_not_open_is_named_and_the_rest_is_opened(busbridge, sealed):
