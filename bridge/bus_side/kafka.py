@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerFenced
 
 from bridge.bus_side.fill import Fill, Lot
 from bridge.bus_side.kafka_client import Noise, client_settings
@@ -188,8 +188,11 @@ class KafkaSink:
         )
 
     def _explained(self, error: BaseException) -> str:
+        cause = self._noise.cause
+        if isinstance(error, KafkaConnectionError) and cause:
+            return cause  # aiokafka's own words say only that there is no connection
         text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
-        return f"{text} ({self._noise.cause})" if self._noise.cause else text
+        return f"{text} ({cause})" if cause else text
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:

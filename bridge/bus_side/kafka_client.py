@@ -16,13 +16,11 @@ from typing import Any, Final
 from bridge.config import Kafka
 from bridge.credentials import secret
 
-# Beginnings of aiokafka's lines (0.14) that say "not reachable" or "not yet", and are tried again by it or by us.
+# Beginnings of aiokafka's lines (0.14) that say why Kafka cannot be reached.
+_UNREACHABLE: Final = ("Unable connect to", "Unable to request metadata from", "Cannot send ", "Could not send ")
+# Those that say "not yet". All are tried again, by aiokafka or by us.
 _RETRIES: Final = (
-    "Unable connect to",
-    "Unable to request metadata from",
     "Unable to update metadata from",
-    "Cannot send ",
-    "Could not send ",
     "Got error produce response",
     "Failed fetch messages from",
     "Unknown error fetching data for",
@@ -58,10 +56,10 @@ class Noise(logging.Filter):
             return not (text.startswith(_DROPPED) and "aiokafka" in record.getMessage())
         if not record.name.startswith("aiokafka"):
             return True
-        if text.startswith(_RETRIES):
+        if text.startswith(_UNREACHABLE):
             self.cause = record.getMessage()
             return False
-        return not text.startswith(_INFORMATION)
+        return not text.startswith((*_RETRIES, *_INFORMATION))
 
 
 def client_settings(kafka: Kafka) -> dict[str, Any]:
