@@ -51,7 +51,8 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = f"{record.levelname.lower()} {self._process}/{_part(record)}: {_on_one_line(record.getMessage())}"
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+            # Indented, so that no line of an error's text can pass for an event of its own.
+            text += "".join("\n    " + _on_one_line(line) for line in self.formatException(record.exc_info).split("\n"))
         if not self._journal:
             return f"{_time(record)} {text}"
         prefix = f"<{_PRIORITY.get(record.levelno, 6)}>"

@@ -65,9 +65,27 @@ class ColdStore:
             raise ColdStoreFailure(f"{self._path}: {error}") from error
 
     def get(self, table: Table, key: str) -> bytes | None:
-        """One entry; only at start, as `load`."""
-        row = self._database.execute(f"SELECT value FROM {table} WHERE key = ?", (key,)).fetchone()
+        """One entry; only at start, as `load`.
+
+        Raises:
+            ColdStoreFailure: the file cannot be read.
+        """
+        try:
+            row = self._database.execute(f"SELECT value FROM {table} WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise ColdStoreFailure(f"{self._path}: {error}") from error
         return None if row is None else bytes(row[0])
+
+    def write(self, table: Table, key: str, value: bytes) -> None:
+        """On disk when it returns (blocks for an fsync); only at start, before the first `put`.
+
+        Raises:
+            ColdStoreFailure: it cannot be written.
+        """
+        try:
+            self._write({(table, key): value})
+        except sqlite3.Error as error:
+            raise ColdStoreFailure(f"{self._path}: {error}") from error
 
     def put(self, table: Table, key: str, value: bytes | None) -> None:
         """To be written with the next batch; None removes."""

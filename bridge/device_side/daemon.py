@@ -226,7 +226,7 @@ class Daemon:
     def _next_epoch(self) -> int:
         """One more than at the last start; on disk before anybody hears of it."""
         epoch = int(self._cold.get("meta", EPOCH_KEY) or b"0") + 1
-        self._cold.put("meta", EPOCH_KEY, str(epoch).encode())
+        self._cold.write("meta", EPOCH_KEY, str(epoch).encode())
         return epoch
 
     def _welcome(self, sock: socket, peer: str, device: str | None) -> None:

@@ -65,8 +65,26 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
+def depth(value: Any) -> int:
+    """How many objects and arrays are nested in each other; 0 for a scalar. Costs no recursion, however deep it is."""
+    deepest, waiting = 0, [(value, 0)]
+    while waiting:
+        current, level = waiting.pop()
+        deepest = max(deepest, level)
+        if isinstance(current, dict):
+            current = list(current.values())
+        elif not isinstance(current, list):
+            continue
+        deepest = max(deepest, level + 1)
+        waiting += [(inner, level + 1) for inner in current]
+    return deepest
+
+
 def difference(desired: State, reported: State) -> State:
-    """The part of `desired` that `reported` does not agree with: what the device still has to do."""
+    """The part of `desired` that `reported` does not agree with: the patch with which a device would agree.
+
+    A null that is desired means, as in a patch, that the value is to go.
+    """
     delta: State = {}
     for name, wanted in desired.items():
         has = reported.get(name)
@@ -74,9 +92,23 @@ def difference(desired: State, reported: State) -> State:
             inner = difference(wanted, has)
             if inner:
                 delta[name] = inner
-        elif wanted != has or name not in reported:
+        elif name in reported:
+            if not _same(wanted, has):
+                delta[name] = wanted
+        elif wanted is not None:
             delta[name] = wanted
     return delta
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as JSON: Python takes true for 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
 def apply_reported(document: Document, patch: State, at: str) -> Document:

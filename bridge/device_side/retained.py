@@ -1,7 +1,7 @@
 """Retained messages: the last message of a topic, for those who subscribe later [MQTT-3.3.1-5].
 
-Kept in memory, written behind to the cold store. The bounds are the number of topics and their bytes; past them a new
-topic is not kept (and its message is delivered all the same).
+Kept in memory, written behind to the cold store. The bounds are the number of topics and their bytes; past them a
+message is not kept (and delivered all the same), nor is the one it would have replaced: it is not the last any more.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ class Retained:
         self._bytes = sum(map(_size, self._messages.values()))
 
     def store(self, message: Message) -> bool:
-        """Keeps it, or with an empty payload forgets the topic [MQTT-3.3.1-6]. False: no room for another topic."""
+        """Keeps it, or with an empty payload forgets the topic [MQTT-3.3.1-6]. False: there is no room for it."""
         before = self._messages.get(message.topic)
         if before == message:
             return True
         after = self._bytes + _size(message) - (_size(before) if before else 0)
         if not message.payload:
-            return self._forget(message.topic)
+            self._forget(message.topic)
+            return True
         if after > self._limits.retained_bytes or (before is None and len(self._messages) >= self._limits.retained):
+            self._forget(message.topic)
             return False
         self._messages[message.topic] = message
         self._bytes = after
@@ -51,12 +53,11 @@ class Retained:
             return
         yield from [message for topic, message in self._messages.items() if matches(topic_filter, topic)]
 
-    def _forget(self, topic: str) -> bool:
+    def _forget(self, topic: str) -> None:
         before = self._messages.pop(topic, None)
         if before is not None:
             self._bytes -= _size(before)
             self._cold.put("retained", topic, None)
-        return True
 
 
 def _size(message: Message) -> int:

@@ -1,0 +1,111 @@
+"""Retained messages: what is kept, its bounds, a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.config import Limits
+from bridge.device_side.cold import ColdStore, Table
+from bridge.device_side.retained import Retained
+from bridge.message import Message
+from bridge.mqtt.properties import Property
+from bridge.mqtt.topics import is_valid_filter, matches
+from tests.unit.device_side.conftest import OpenStore
+
+ROOMY = Limits()
+
+
+def kept(retained: Retained, topic_filter: str = "#") -> dict[str, bytes]:
+    return {message.topic: message.payload for message in retained.matching(topic_filter)}
+
+
+def test_the_last_message_of_a_topic_is_kept(cold: ColdStore) -> None:
+    retained = Retained(cold, ROOMY)
+    assert retained.store(Message("a", b"1", retain=True))
+    assert retained.store(Message("a", b"2", retain=True))
+    assert kept(retained) == {"a": b"2"}
+
+
+def test_an_empty_payload_forgets(cold: ColdStore) -> None:
+    retained = Retained(cold, ROOMY)
+    retained.store(Message("a", b"1", retain=True))
+    assert retained.store(Message("a", b"", retain=True))
+    assert retained.store(Message("never there", b"", retain=True))
+    assert kept(retained) == {}
+
+
+def test_a_restart_keeps_messages_with_their_properties_and_what_was_forgotten_stays_so(open_store: OpenStore) -> None:
+    properties: dict[int, object] = {
+        Property.CONTENT_TYPE: "text/plain",
+        Property.CORRELATION_DATA: b"\x00\xff",
+        Property.USER_PROPERTY: [("name", "value"), ("name", "other")],
+    }
+    store = open_store()
+    retained = Retained(store, ROOMY)
+    retained.store(Message("a", b"\x00\xff", 2, retain=True, properties=properties))
+    retained.store(Message("b", b"gone soon", retain=True))
+    retained.store(Message("b", b"", retain=True))
+    store.close()
+    [message] = Retained(open_store(), ROOMY).matching("#")
+    assert (message.topic, message.payload, message.qos, message.retain) == ("a", b"\x00\xff", 2, True)
+    assert message.properties is not None
+    pairs = message.properties[Property.USER_PROPERTY]
+    assert isinstance(pairs, list)
+    assert [tuple(pair) for pair in pairs] == [("name", "value"), ("name", "other")]
+    assert message.properties[Property.CORRELATION_DATA] == b"\x00\xff"
+
+
+def test_the_number_of_topics_is_bounded_and_known_ones_still_change(cold: ColdStore) -> None:
+    retained = Retained(cold, Limits(retained=2))
+    assert [retained.store(Message(topic, b"1")) for topic in "abc"] == [True, True, False]
+    assert retained.store(Message("a", b"2"))
+    retained.store(Message("b", b""))
+    assert retained.store(Message("c", b"3"))
+    assert kept(retained) == {"a": b"2", "c": b"3"}
+
+
+def test_a_message_there_is_no_room_for_leaves_no_older_one_in_its_place(cold: ColdStore) -> None:
+    retained = Retained(cold, Limits(retained_bytes=20))
+    assert retained.store(Message("a", b"old"))
+    assert not retained.store(Message("a", bytes(20)))
+    assert kept(retained) == {}
+    assert retained.store(Message("b", bytes(19)))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9)), max_size=40))
+def test_the_bytes_never_exceed_their_bound_and_are_all_usable(messages: list[tuple[str, int]]) -> None:
+    retained = Retained(NoStore(), Limits(retained_bytes=16))
+    for topic, size in messages:
+        before = kept(retained)
+        others = sum(len(payload) + 1 for name, payload in before.items() if name != topic)
+        took = retained.store(Message(topic, bytes(size)))
+        assert took == (size == 0 or others + size + 1 <= 16)
+        assert kept(retained).get(topic) == (bytes(size) if took and size else None)
+
+
+class NoStore(ColdStore):
+    """A store that keeps nothing: the edge of a property test that would else write thousands of files."""
+
+    def __init__(self) -> None:
+        pass
+
+    def load(self, table: Table) -> Iterator[tuple[str, bytes]]:
+        return iter(())
+
+    def put(self, table: Table, key: str, value: bytes | None) -> None:
+        pass
+
+
+TOPICS = st.lists(st.sampled_from(["a", "b", "$x"]), min_size=1, max_size=3).map("/".join)
+FILTERS = st.lists(st.sampled_from(["a", "b", "$x", "+", "#"]), min_size=1, max_size=3).map("/".join)
+
+
+@given(st.sets(TOPICS), FILTERS.filter(is_valid_filter))
+def test_a_filter_finds_what_it_matches(topics: set[str], topic_filter: str) -> None:
+    retained = Retained(NoStore(), ROOMY)
+    for topic in topics:
+        retained.store(Message(topic, b"x"))
+    assert set(kept(retained, topic_filter)) == {topic for topic in topics if matches(topic_filter, topic)}
