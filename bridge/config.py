@@ -142,7 +142,7 @@ class Queue(msgspec.Struct, frozen=True):
     on_full: Literal["block"] = "block"
     """`block`: acknowledgements wait and reading stops; nothing acknowledged is ever dropped."""
     segment_bytes: Size = 16 * MIB
-    spare_segments: int = 1
+    spare_segments: Count = 1
     """Segments of each lane written out with zeros ahead of time."""
     spare_segments_max: Count = 4
     """Segments of each lane kept for reuse when what was in them is forwarded; more are given back."""
