@@ -40,6 +40,7 @@ from bridge.log.settings import LogSettings
 _log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _BACKOFF_FIRST_S = 0.1
+_WRONG_CONFIGURATION = 2
 
 
 def main(argv: list[str]) -> int:
@@ -49,7 +50,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--doorbell-fd", type=int, required=True)
     options = parser.parse_args(argv)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    config = config_file.load(options.config)
+    try:
+        config = config_file.load(options.config)
+    except config_file.ConfigErrors as error:
+        print(error, file=sys.stderr)
+        return _WRONG_CONFIGURATION
     journal.set_up(config.log, "bus")
     noise = _quieten()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

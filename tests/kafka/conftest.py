@@ -132,8 +132,8 @@ def make_topic() -> Callable[..., None]:
 
     def make(server: str, name: str, partitions: int = 1, **settings: str) -> None:
         config = {key.replace("_", "."): value for key, value in settings.items()}
-        made = AdminClient({"bootstrap.servers": server}).create_topics([NewTopic(name, partitions, 1, config=config)])
-        made[name].result(30)
+        admin = AdminClient({"bootstrap.servers": server})
+        admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(30)
 
     return make
 
