@@ -17,6 +17,7 @@ from tests.bench.support.processes import free_port, running
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 EVENT_TOPIC = "busbridge-events"
+OFFSETS_TOPIC = "__consumer_offsets"
 START_TIMEOUT_S = 90.0
 REQUEST_TIMEOUT_S = 10.0
 
@@ -98,6 +99,16 @@ class Position:
                 raise RuntimeError(f"the forwarder is at {reached} of {position} after {timeout_s:.0f} s")
             time.sleep(0.02)
         return time.monotonic() - started
+
+    def transactions(self) -> int:
+        """Transactions committed so far, all gateways': each leaves two records in the offsets topic, the position and
+        its commit marker."""
+        partitions = (
+            self._consumer.list_topics(OFFSETS_TOPIC, timeout=REQUEST_TIMEOUT_S).topics[OFFSETS_TOPIC].partitions
+        )
+        places = [TopicPartition(OFFSETS_TOPIC, number) for number in partitions]
+        ends = [self._consumer.get_watermark_offsets(place, timeout=REQUEST_TIMEOUT_S)[1] for place in places]
+        return sum(ends) // 2
 
     def close(self) -> None:
         """Leaves Kafka."""

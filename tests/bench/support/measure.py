@@ -30,6 +30,7 @@ class Forwarding(msgspec.Struct, frozen=True):
     records: int
     """Committed in Kafka while the load was measured."""
     records_per_s: float
+    records_per_transaction: float
     bus_us_per_record: float
     """CPU of the bus side for each of them."""
     behind: int
@@ -59,12 +60,14 @@ class _Meter:
         self._position = position
         self._cpu: list[dict[str, float]] = []
         self._positions: list[int] = []
+        self._transactions: list[int] = []
 
     def read(self) -> None:
         """Called twice, when the load says that its measurement begins and ends."""
         self._cpu.append({role: sum(map(cpu_seconds, pids)) for role, pids in self._processes.items()})
         if self._position is not None:
             self._positions.append(self._position.read())
+            self._transactions.append(self._position.transactions())
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds between the two readings, by process."""
@@ -74,6 +77,11 @@ class _Meter:
     def forwarded(self) -> int:
         """Records forwarded between the two readings."""
         before, after = self._positions
+        return after - before
+
+    def transactions(self) -> int:
+        """Kafka transactions between the two readings."""
+        before, after = self._transactions
         return after - before
 
 
@@ -108,6 +116,7 @@ def _forwarding(meter: _Meter, measured: Measured, position: Position, goal: int
     return Forwarding(
         records=records,
         records_per_s=records / measured.elapsed_s,
+        records_per_transaction=records / max(1, meter.transactions()),
         bus_us_per_record=meter.cpu_s()["bus"] * 1e6 / max(1, records),
         behind=behind,
         catch_up_s=catch_up_s,

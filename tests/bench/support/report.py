@@ -17,7 +17,7 @@ BUS_AIM_US = 3.0
 
 LATENCY_COLUMNS = ("server", "transport", "window", "messages/s", "p50", "p90", "p99", "max")
 COST_COLUMNS = ("server", "transport", "window", "device", "aim", "bus", "aim", "Kafka", "loadgen")
-FORWARDING_COLUMNS = ("transport", "window", "records/s", "behind at the end", "caught up after, s")
+FORWARDING_COLUMNS = ("transport", "window", "records/s", "records/transaction", "behind", "catch-up s")
 
 
 def aims_missed(results: Sequence[Result]) -> list[str]:
@@ -64,8 +64,8 @@ def _cost_row(result: Result) -> list[str]:
 
 
 def _forwarding_row(result: Result, forwarding: Forwarding) -> list[str]:
-    figures = [f"{forwarding.records_per_s:,.0f}", f"{forwarding.behind:,}", f"{forwarding.catch_up_s:.2f}"]
-    return [*_case(result), *figures]
+    rates = [f"{forwarding.records_per_s:,.0f}", f"{forwarding.records_per_transaction:,.0f}"]
+    return [*_case(result), *rates, f"{forwarding.behind:,}", f"{forwarding.catch_up_s:.2f}"]
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[list[str]]) -> Table:
