@@ -5,6 +5,7 @@ Nothing here keeps, logs or prints a secret.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,13 +17,14 @@ class SecretError(Exception):
 def secret_path(path: Path, environ: Mapping[str, str]) -> Path:
     """Return `path`, or where systemd put the credential of that name (systemd.exec(5), LoadCredential=).
 
-    The file that was named wins. Where neither exists, it is `path` that comes back.
+    The file that was named wins if it can be read: LoadCredential= often names the same file, which the service's own
+    account then cannot read. Where neither can, it is `path` that comes back.
     """
     directory = environ.get("CREDENTIALS_DIRECTORY")
-    if path.exists() or not directory:
+    if not directory or os.access(path, os.R_OK):
         return path
     credential = Path(directory) / path.name
-    return credential if credential.exists() else path
+    return credential if os.access(credential, os.R_OK) else path
 
 
 def secret(path: Path, environ: Mapping[str, str]) -> str:

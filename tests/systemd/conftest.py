@@ -28,6 +28,7 @@ def machine() -> Iterator[Machine]:
         image = gateway_image(cache, ROOT / "requirements.lock")
     except ImageFailure as failure:
         pytest.skip(f"the container's file system cannot be made here: {failure}")
+    _clear_away(cache)
     root = cache / f"machine-{os.getpid()}"
     step("cp", "-a", "--reflink=auto", str(image), str(root))
     try:
@@ -41,6 +42,13 @@ def machine() -> Iterator[Machine]:
     finally:
         shutil.rmtree(root, ignore_errors=True)
         root.with_suffix(".log").unlink(missing_ok=True)
+
+
+def _clear_away(cache: Path) -> None:
+    """Removes what a run that was killed has left."""
+    for left in cache.glob("machine-*"):
+        if not Path("/proc", left.stem.removeprefix("machine-")).exists():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 @pytest.fixture(scope="module")
