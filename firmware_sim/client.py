@@ -6,14 +6,29 @@ import ssl
 import time
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MessageState, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from firmware_sim.plan import Plan, Version
 
 
-def make_client(plan: Plan, device: str, version: Version) -> paho.Client:
+class Client(paho.Client):
+    """paho's client, with one thing put right.
+
+    Each attempt to reconnect takes every message back to where it is to be resumed, and a second one in a row (the
+    first was refused, or ended before CONNACK) takes a QoS 2 message whose PUBREC had come back to PUBLISH: a second
+    message to a server that has its PUBREL already [MQTT-4.3.3-6].
+    """
+
+    def _messages_reconnect_reset_out(self) -> None:
+        released = [m for m in self._out_messages.values() if m.state == MessageState.MQTT_MS_RESEND_PUBREL]
+        super()._messages_reconnect_reset_out()
+        for message in released:
+            message.state = MessageState.MQTT_MS_RESEND_PUBREL
+
+
+def make_client(plan: Plan, device: str, version: Version) -> Client:
     """Build a client that keeps its session and is ready for `reconnect()`.
 
     Raises:
@@ -56,9 +71,9 @@ def clear_session(plan: Plan, device: str) -> None:
         client.loop(0.1)
 
 
-def _bare_client(device: str, clean: bool | None) -> paho.Client:
+def _bare_client(device: str, clean: bool | None) -> Client:
     protocol = MQTTProtocolVersion.MQTTv5 if clean is None else MQTTProtocolVersion.MQTTv311
-    return paho.Client(
+    return Client(
         CallbackAPIVersion.VERSION2, device, clean_session=clean, protocol=protocol, reconnect_on_failure=False
     )
 

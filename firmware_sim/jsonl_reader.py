@@ -14,8 +14,8 @@ from firmware_sim.arrival import Arrival
 class _Line(msgspec.Struct):
     topic: str
     key: str
-    headers: dict[str, str]
-    headers_base64: dict[str, str] = {}
+    headers: list[tuple[str, str]]
+    headers_base64: list[tuple[str, str]] = []
     value: str | None = None
     value_base64: str | None = None
 
@@ -23,8 +23,8 @@ class _Line(msgspec.Struct):
         value = None if self.value is None else self.value.encode()
         if self.value_base64 is not None:
             value = base64.b64decode(self.value_base64)
-        headers = {name: text.encode() for name, text in self.headers.items()}
-        headers |= {name: base64.b64decode(text) for name, text in self.headers_base64.items()}
+        headers = {name: text.encode() for name, text in self.headers}
+        headers |= {name: base64.b64decode(text) for name, text in self.headers_base64}
         return Arrival(self.topic, self.key, value, headers, place)
 
 

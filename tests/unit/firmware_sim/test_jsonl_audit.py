@@ -19,7 +19,7 @@ TOPIC = "devices/dev-1/telemetry/main"
 
 def _line(value: bytes, *, base64_too: bool) -> bytes:
     body = {"value_base64": base64.b64encode(value).decode()} if base64_too else {"value": value.decode()}
-    headers = {"mqtt-topic": TOPIC, "seq": "1"}
+    headers = [["mqtt-topic", TOPIC], ["seq", "1"]]
     return (
         json.dumps({"topic": "telemetry", "key": "dev-1", "timestamp": 1, "headers": headers, **body}).encode() + b"\n"
     )
