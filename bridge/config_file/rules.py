@@ -9,6 +9,7 @@ from typing import Final
 from bridge.address import AddressError, is_loopback
 from bridge.config import KIB, Config, Kafka, KafkaSecurity, Listener, Route
 from bridge.config_file.errors import Finding, KeyPath
+from bridge.device_filter import DeviceFilter
 from bridge.mqtt.topics import SHARE_PREFIX, is_valid_filter
 from bridge.units import format_size
 
@@ -21,7 +22,6 @@ _KAFKA_TOPIC = re.compile(_NAME % 249, re.ASCII)
 _LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
 _GATEWAY_ID_ALLOWED = "1 to 128 of the characters A-Z a-z 0-9 . _ -"
 _KAFKA_TOPIC_ALLOWED = '1 to 249 of the characters A-Z a-z 0-9 . _ - (and neither "." nor "..")'
-_DEVICE = "{device}"
 _FILTER_ALLOWED = 'an MQTT topic filter: + alone in its level, # alone in the last, "{device}" for the device id'
 _LANE_ALLOWED = "1 to 32 of the characters a-z 0-9 _ -, a letter or digit first"
 
@@ -98,7 +98,6 @@ def _routes(config: Config) -> Iterator[Finding]:
     for index, route in enumerate(config.routes):
         path = ("routes", index)
         yield from _filter((*path, "filter"), route.filter)
-        yield from _whole_levels((*path, "filter"), route.filter)
         yield from _kafka_topic((*path, "topic"), route.topic)
         yield from _lane_name((*path, "lane"), route.lane)
         yield from _recipients(config, route, path)
@@ -110,11 +109,6 @@ def _routes(config: Config) -> Iterator[Finding]:
                 (*path, "filter"), f'"{route.filter}" is taken by an earlier route, so this one never matches'
             )
         seen.add(route.filter)
-
-
-def _whole_levels(path: KeyPath, topic_filter: str) -> Iterator[Finding]:
-    if any(_DEVICE in level and level != _DEVICE for level in topic_filter.split("/")):
-        yield Finding(path, f'"{topic_filter}" has {_DEVICE} within a level', f"{_DEVICE} alone in its level")
 
 
 def _recipients(config: Config, route: Route, path: KeyPath) -> Iterator[Finding]:
@@ -229,9 +223,13 @@ def _supervisor(config: Config) -> Iterator[Finding]:
 
 
 def _filter(path: KeyPath, topic_filter: str) -> Iterator[Finding]:
-    plain = topic_filter.replace(_DEVICE, "device")
-    if not is_valid_filter(plain) or plain.startswith(SHARE_PREFIX) or "{" in plain or "}" in plain:
-        yield Finding(path, f'"{topic_filter}" is no topic filter', _FILTER_ALLOWED)
+    try:
+        DeviceFilter(topic_filter)
+    except ValueError as error:
+        yield Finding(path, str(error), _FILTER_ALLOWED)
+    else:
+        if not is_valid_filter(topic_filter) or topic_filter.startswith(SHARE_PREFIX):
+            yield Finding(path, f'"{topic_filter}" is no topic filter', _FILTER_ALLOWED)
 
 
 def _kafka_topic(path: KeyPath, topic: str) -> Iterator[Finding]:

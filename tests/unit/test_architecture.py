@@ -28,12 +28,12 @@ MAY_IMPORT = {
     "message": set(),
 }
 """What each part of `bridge` may import from the other parts; all may import the leaves."""
-LEAVES = {"config", "units", "address", "credentials"}
+LEAVES = {"config", "units", "address", "credentials", "device_filter"}
 """They import nothing from `bridge`."""
 
 PURE = re.compile(
-    r"bridge/(mqtt/.*|message|config|units|address|config_file/(errors|lines|shape|rules)|security/(acl|envelope|recipient)"
-    r"|log/record|device_side/(routing|documents))\.py"
+    r"bridge/(mqtt/.*|message|device_filter|config|units|address|config_file/(errors|lines|shape|rules)"
+    r"|security/(acl|envelope|recipient)|log/record|device_side/(routing|documents))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}
 """Time, randomness and the outside world are arguments of a pure module."""

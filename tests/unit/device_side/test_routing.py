@@ -54,7 +54,7 @@ def test_the_placeholder_is_one_literal_level_whatever_the_device_calls_itself(d
         ("devices/{device}/#", "devices/dev-1", True),
         ("devices/{device}/#", "devices/dev-10/x", False),
         ("devices/{device}", "devices/dev-1/x", False),
-        ("devices/x{device}", "devices/xdev-1", False),
+        ("devices/x{device}", "devices/xdev-1", True),
     ],
 )
 def test_corners(topic_filter: str, topic: str, taken: bool) -> None:
