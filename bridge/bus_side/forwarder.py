@@ -115,10 +115,10 @@ class Forwarder:
                 self._bell.tell_forwarded({name: lane.saved})
         held = await self._sink.start(tuple(self._lanes), log_id)
         for name, lane in self._lanes.items():
-            if self._sink.holds_positions and name not in held and lane.done is not None:
+            if self._sink.holds_positions and name not in held and lane.saved is not None:
                 _log.warning(
                     "lane %s: the sink holds no position; going on at record %d by our own cursor, "
-                    "records behind it may be sent twice", name, lane.done,
+                    "what was forwarded after that was saved is sent twice", name, lane.done,
                 )  # fmt: skip
             lane.go_to(held.get(name), self._bell.committed[name])
         self._link.connected()

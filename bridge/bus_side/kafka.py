@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerFenced
 
 from bridge.bus_side.fill import Fill, Lot
 from bridge.bus_side.kafka_client import Noise, client_settings
-from bridge.bus_side.offset_fetch import committed_offset
+from bridge.bus_side.offset_fetch import committed_offset, group_coordinator
 from bridge.bus_side.producer import LaneProducer
 from bridge.bus_side.refusals import BatchRefused, Refusals, refusal_of
 from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkFenced
@@ -155,7 +155,7 @@ class KafkaSink:
             group = self._group(batch.lane)
             coordinator = self._coordinators.get(batch.lane)
             if coordinator is None:
-                coordinator = await producer.group_coordinator(group)
+                coordinator = await group_coordinator(producer.client, group)
             coordinator = await producer.send_position(group, topic, batch.position, log_id, coordinator)
             self._coordinators[batch.lane] = coordinator
             self._steps += 1

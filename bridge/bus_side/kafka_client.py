@@ -13,6 +13,8 @@ import ssl
 from pathlib import Path
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
+
 from bridge.config import Kafka
 from bridge.credentials import secret
 
@@ -53,13 +55,18 @@ class Noise(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         text = str(record.msg)
         if record.name == "asyncio":
-            return not (text.startswith(_DROPPED) and "aiokafka" in record.getMessage())
+            return not (text.startswith(_DROPPED) and _is_aiokafkas(record))
         if not record.name.startswith("aiokafka"):
             return True
         if text.startswith(_UNREACHABLE):
             self.cause = record.getMessage()
             return False
         return not text.startswith((*_RETRIES, *_INFORMATION))
+
+
+def _is_aiokafkas(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return isinstance(error, KafkaError) or "aiokafka" in record.getMessage()
 
 
 def client_settings(kafka: Kafka) -> dict[str, Any]:

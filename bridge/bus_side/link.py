@@ -25,18 +25,16 @@ class Link:
         self._told: Health | None = None
 
     def connected(self) -> None:
-        if self._enter("connected", ""):
-            _log.info("%s is connected", self._name)
+        self._enter("connected", "", logging.INFO, f"{self._name} is connected")
 
     def away(self, detail: str) -> None:
         """It is tried again by itself."""
-        if self._enter("away", detail):
-            _log.warning("%s is away, the queue grows and it is tried again: %s", self._name, detail)
+        words = f"{self._name} is away, the queue grows and it is tried again: {detail}"
+        self._enter("away", detail, logging.WARNING, words)
 
     def fenced(self, detail: str) -> None:
         """It is not tried again."""
-        if self._enter("fenced", detail):
-            _log.error("%s", detail)
+        self._enter("fenced", detail, logging.ERROR, detail)
 
     def tell(self) -> None:
         """Tells the device side, if there is anything new."""
@@ -45,10 +43,9 @@ class Link:
             self._told = health
             self._bell.tell_health(health)
 
-    def _enter(self, state: str, detail: str) -> bool:
-        changed = state != self._state
-        if changed:
+    def _enter(self, state: str, detail: str, level: int, words: str) -> None:
+        if state != self._state:
             self._state, self._since = state, self._now_s()
+            _log.log(level, "%s", words)
         self._detail = detail
         self.tell()
-        return changed

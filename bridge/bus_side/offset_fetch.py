@@ -10,7 +10,7 @@ import asyncio
 from typing import Any, Final, TypeAlias
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.errors import for_code
+from aiokafka.errors import BrokerResponseError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.commit import OffsetFetchRequest_v3
 from aiokafka.protocol.types import (
@@ -24,7 +24,8 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-# Errors that a moment cures: coordinator loading, not available, moved; unstable offset.
+# Errors that a moment cures: coordinator loading, not available (its topic is only just being made), moved; unstable
+# offset.
 _PASSING: Final = frozenset({14, 15, 16, 88})
 _PAUSE_S: Final = 0.02
 
@@ -106,7 +107,7 @@ async def committed_offset(client: AIOKafkaClient, group: str, topic: str, parti
         KafkaError: the coordinator refuses, or the connection broke.
     """
     while True:
-        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        node = await group_coordinator(client, group)
         response = await client.send(
             node, StableOffsetFetch(group, topic, partition), group=ConnectionGroup.COORDINATION
         )
@@ -116,6 +117,19 @@ async def committed_offset(client: AIOKafkaClient, group: str, topic: str, parti
         if error not in _PASSING:
             raise for_code(error)(f"the position of group {group} cannot be read")
         await asyncio.sleep(_PAUSE_S)
+
+
+async def group_coordinator(client: AIOKafkaClient, group: str) -> int:
+    """The node that keeps the group's positions. Raises KafkaError."""
+    while True:
+        try:
+            node: int = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        except BrokerResponseError as error:
+            if error.errno not in _PASSING:
+                raise
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            return node
 
 
 def _answer(response: Any) -> tuple[int, str, int]:

@@ -56,11 +56,6 @@ class LaneProducer:
         """Commits the transaction. Raises KafkaError; then nobody knows yet whether it is committed."""
         await self._producer.commit_transaction()
 
-    async def group_coordinator(self, group: str) -> int:
-        """The node that keeps the group's positions. Raises KafkaError."""
-        node: int = await self.client.coordinator_lookup(CoordinationType.GROUP, group)
-        return node
-
     async def send_position(self, group: str, topic: str, position: int, metadata: str, coordinator: int) -> int:
         """Puts one group's position into the open transaction; returns the group's coordinator, for the next time.
 

@@ -92,7 +92,9 @@ class Site:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The session's broker: four partitions a topic, topics made when asked for."""
-    broker = Broker(tmp_path_factory.mktemp("kafka"))
+    # So that a transaction's time-out is noticed within a test's patience (default: every 10 s).
+    often = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500"}
+    broker = Broker(tmp_path_factory.mktemp("kafka"), properties=often)
     broker.start()
     yield broker
     broker.kill()

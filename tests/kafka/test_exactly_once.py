@@ -91,6 +91,29 @@ def test_older_of_two_gateways_with_one_id_is_fenced(kafka, make_site, read):
     assert found == {"dev-1": list(range(1, 11)), "dev-2": list(range(1, 21))}
 
 
+def test_transaction_that_timed_out_is_no_other_gateway(kafka, make_site, read):
+    site = make_site(kafka.address, extra='transaction_timeout = "1 s"\n')
+    bus = site.start()
+    site.wait_for("connected")
+    moments = random.Random(3)
+    for _ in range(10):
+        # Frozen in the middle of the stream for longer than a transaction may be open, until it was in one.
+        for _ in range(10):
+            site.feed.publish(DEVICES, 20)
+            site.tell()
+        time.sleep(moments.uniform(0, 0.015))
+        bus.signal(signal.SIGSTOP)
+        time.sleep(2)
+        bus.signal(signal.SIGCONT)
+        site.wait()
+        if site.said("longer than kafka.transaction_timeout"):
+            break
+    else:
+        raise AssertionError("it was never in a transaction")
+    assert bus.health.state == "connected"
+    assert exactly_once_in_order(read(kafka.address, site.topic), site.feed.written)
+
+
 def test_another_logs_position_is_not_taken_for_ours(kafka, make_site, read):
     first = make_site(kafka.address, gateway="gw-renewed")
     first.feed.publish(["dev-1"], 10)

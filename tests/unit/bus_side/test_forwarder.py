@@ -1,0 +1,174 @@
+"""The forwarder on real logs, with a sink in memory that can be told to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+
+from bridge.bus_side.backoff import Backoff
+from bridge.bus_side.bell import Bell
+from bridge.bus_side.forwarder import Forwarder
+from bridge.bus_side.lanes import Budget
+from bridge.bus_side.link import Link
+from bridge.bus_side.sink import SinkAgain, SinkAway, SinkFenced
+from bridge.log import doorbell
+from bridge.log.cursor import Cursor
+from bridge.log.doorbell import Doorbell
+from bridge.log.record import EVENT
+from tests.support.kafka.feed import Feed
+
+
+class MemorySink:
+    """Keeps records and positions together, as Kafka does; `failures`: what to raise, and whether it took before."""
+
+    holds_positions = True
+
+    def __init__(self):
+        self.records = []
+        self.positions = {}
+        self.failures = []
+        self.starts = 0
+
+    async def start(self, lanes, log_id):
+        self.starts += 1
+        return dict(self.positions)
+
+    async def write(self, batches):
+        error, taken = self.failures.pop(0) if self.failures else (None, True)
+        if taken:
+            for batch in batches:
+                self.records += [(batch.lane, record.seq, record.kind, record.payload) for record in batch.records]
+                self.positions[batch.lane] = batch.position
+        if error is not None:
+            raise error
+        return sum(len(batch.records) for batch in batches)
+
+    async def stop(self):
+        """Nothing to let go of."""
+
+
+class Bench:
+    """A forwarder at work, and the other end of its bell."""
+
+    def __init__(self, directory, sink, records_max=100):
+        mine, theirs = doorbell.pair()
+        self.bell = Doorbell(mine)
+        self.feed = Feed(directory, ("normal", "state"))
+        self.directory = directory / "uplink"
+        self.stop = asyncio.Event()
+        self.bus_bell = Bell(Doorbell(theirs), self.stop)
+        self.notes = []
+        self.forwarder = Forwarder(
+            sink,
+            self.bus_bell,
+            Link("the sink", self.bus_bell, lambda: 0.0),
+            uplink=self.directory,
+            weights={"normal": 1},
+            budget=Budget(records_max, 1 << 20),
+            backoff=Backoff(0.001, 0.01, lambda: 0.5),
+            cursor_interval_s=0.01,
+            gap_topic="events",
+            gateway="gw-1",
+            wall_ns=lambda: 10**18,
+        )
+
+    async def run(self, condition):
+        self.bus_bell.start()
+        work = asyncio.create_task(self.forwarder.run())
+        async with asyncio.timeout(10):
+            while not condition():
+                self.bell.send(self.feed.note())
+                await asyncio.sleep(0.005)
+                self.notes += self.bell.receive()
+        await self.forwarder.finish_write()
+        work.cancel()
+        await asyncio.wait({work})
+        await self.forwarder.close()
+        self.notes += self.bell.receive()
+        self.bus_bell.close()
+        self.feed.close()
+
+    def states(self):
+        return list(dict.fromkeys(note.health.state for note in self.notes if note.health is not None))
+
+
+def all_of(sink, count):
+    return lambda: len(sink.records) >= count
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        [],
+        [(SinkAway("no answer"), False)],
+        [(SinkAway("the answer was lost"), True)],
+        [(SinkAgain("too slow"), False), (None, True), (SinkAgain("too slow"), True)],
+        [(SinkAway("gone"), False)] * 5,
+    ],
+)
+async def test_once_and_in_order_whatever_fails(tmp_path, failures):
+    sink = MemorySink()
+    sink.failures = list(failures)
+    bench = Bench(tmp_path, sink)
+    bench.feed.publish(["dev-1"], 500)
+    bench.feed.publish(["dev-2"], 30, "state")
+    await bench.run(all_of(sink, 530))
+    assert [seq for lane, seq, _, _ in sink.records if lane == "normal"] == list(range(1, 501))
+    assert [seq for lane, seq, _, _ in sink.records if lane == "state"] == list(range(1, 31))
+    assert Cursor.load(bench.directory / "normal") == Cursor(bench.feed.log_id, 501)
+    told = [note.forwarded["normal"] for note in bench.notes if "normal" in note.forwarded]
+    assert told[-1] == 501
+    assert told == sorted(told)
+
+
+async def test_goes_on_by_the_cursor_where_the_sink_knows_nothing(tmp_path):
+    first, second = MemorySink(), MemorySink()
+    bench = Bench(tmp_path, first)
+    bench.feed.publish(["dev-1"], 10)
+    await bench.run(all_of(first, 10))
+    bench = Bench(tmp_path, second)
+    bench.feed.publish(["dev-1"], 5)
+    await bench.run(all_of(second, 5))
+    assert [seq for _, seq, _, _ in second.records] == [11, 12, 13, 14, 15]
+
+
+async def test_fenced_forwarder_stays_and_says_so(tmp_path):
+    sink = MemorySink()
+    sink.failures = [(SinkFenced("another gateway"), False)]
+    bench = Bench(tmp_path, sink)
+    bench.feed.publish(["dev-1"], 5)
+    await bench.run(lambda: "fenced" in bench.states())
+    assert sink.records == []
+    assert sink.starts == 1
+
+
+async def test_damaged_records_become_a_gap_and_the_rest_goes_on(tmp_path):
+    sink = MemorySink()
+    bench = Bench(tmp_path, sink)
+    for _ in range(4):
+        bench.feed.publish(["dev-1"], 1)
+    (segment,) = (bench.directory / "normal").glob("*.seg")
+    data = bytearray(segment.read_bytes())
+    at = data.index(b'"n": 2')
+    data[at] ^= 1
+    segment.write_bytes(data)
+    await bench.run(all_of(sink, 4))
+    gaps = [json.loads(payload) for _, _, kind, payload in sink.records if kind == EVENT]
+    assert [seq for _, seq, kind, _ in sink.records if kind != EVENT] == [1, 3, 4]
+    assert [(gap["type"], gap["first_seq"], gap["last_seq"], gap["count"]) for gap in gaps] == [("gap", 2, 2, 1)]
+    assert gaps[0]["gateway"] == "gw-1"
+
+
+async def test_bell_that_closes_ends_the_process(tmp_path):
+    mine, theirs = doorbell.pair()
+    stop = asyncio.Event()
+    bell = Bell(Doorbell(theirs), stop)
+    bell.start()
+    mine.close()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), 5)
+    assert stop.is_set()
+    bell.close()
