@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import socket
 import ssl
 import struct
@@ -191,6 +192,18 @@ def test_plain_mqtt_on_the_tls_port(daemon: Target) -> None:
         sock.sendall(packets.connect("attacker"))
         read_until_closed(sock)
     daemon.line_about(peer, "other than TLS")
+
+
+@pytest.mark.parametrize("greet", [False, True], ids=["before CONNECT", "after CONNECT"])
+def test_garbage_where_tls_records_should_be(daemon: Target, device_certificate: Path, greet: bool) -> None:
+    sock, peer = dial_tls(daemon.tls_port, context(daemon.authority.pem, device_certificate))
+    with sock:
+        if greet:
+            sock.sendall(packets.connect("attacker"))
+            assert read_exactly(sock, 4) == CONNACK_ACCEPTED
+        os.write(sock.fileno(), Random(0).randbytes(4096))  # past the TLS of this side
+        read_until_closed(sock)
+    daemon.line_about(peer, "gone", "refused")
 
 
 @pytest.mark.parametrize("hang_up", [socket.socket.close, reset], ids=["closed", "reset"])
