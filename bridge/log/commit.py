@@ -110,6 +110,7 @@ class Committer:
         self._thread.join()
         if self._segment is not None:
             self._segment.close()
+            self._segment = None
 
     def account(self, size: int = 0) -> None:
         """Says anew how much may be appended, `size` bytes of records having become durable.

@@ -136,12 +136,16 @@ class Spares:
         """Of the segments in use the newest always stays: it is written to, and recovery starts from it."""
         while len(self._in_use) > 1 and self._in_use[1][0] <= self._forwarded and not self._stopping:
             path = self._in_use[0][1]
-            if self.ready < self._settings.spare_segments_max and path.stat().st_size == self._settings.segment_bytes:
+            if self.ready < self._settings.spare_segments_max and self._reusable(path):
+                spare = self._rename(path)
                 self._in_use.popleft()
-                self._add(path)
+                self._offer(spare)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
                 self._in_use.popleft()
+
+    def _reusable(self, path: Path) -> bool:
+        return path.exists() and path.stat().st_size == self._settings.segment_bytes
 
     def _replenish(self) -> None:
         while self.ready < self._settings.spare_segments and not self._stopping:
@@ -168,16 +172,19 @@ class Spares:
                 while left:
                     left -= file.write(_ZEROS[:left])
                 os.fsync(file.fileno())
-            self._add(temporary)
+            self._offer(self._rename(temporary))
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
 
-    def _add(self, path: Path) -> None:
-        """Gives a spare its name, durably: else a segment could come back under its old name with a new content."""
+    def _rename(self, path: Path) -> Path:
+        """Gives the file the next spare's name."""
         spare = path.with_name(f"spare-{self._next_number:010d}")
         self._next_number += 1
-        path.rename(spare)
+        return path.rename(spare)
+
+    def _offer(self, spare: Path) -> None:
+        """Ready once its name is durable: else it could come back under its old name with a new content."""
         sync_directory(self._directory)
         with self._changed:
             self._ready.append(spare)

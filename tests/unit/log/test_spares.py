@@ -64,6 +64,17 @@ def test_the_newest_segment_stays(tmp_path: Path) -> None:
     lane.writer.close()
 
 
+def test_a_segment_that_somebody_removed_holds_nothing_up(tmp_path: Path) -> None:
+    lane = Lane(tmp_path)
+    fill(lane, 5)
+    for path in lane.segments()[:2]:
+        path.unlink()
+    lane.writer.forwarded(lane.writer.committed)
+    lane.wait(lambda: len(lane.segments()) == 1)
+    assert lane.writer.shortage is None
+    lane.writer.close()
+
+
 def test_leftovers_of_a_crash_are_cleared(tmp_path: Path) -> None:
     (tmp_path / "spare.tmp").write_bytes(b"half written")
     (tmp_path / "spare-0000000003").write_bytes(bytes(100))

@@ -78,6 +78,7 @@ def test_closing_commits_what_is_pending(tmp_path: Path) -> None:
     assert lane.tokens == list(range(100))
     with pytest.raises(LogFailed, match="closed"):
         lane.writer.append(message(b"late"))
+    lane.writer.close()
     lane.open()
     assert lane.writer.next_seq == 101
     assert lane.payloads() == [b"%d" % each for each in range(100)]

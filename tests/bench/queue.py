@@ -1,0 +1,254 @@
+"""`./dev bench queue`: what it costs to have a record on the disk, beside SQLite on the same disk in the same run.
+
+N writers have one record in flight each, as N devices with a window of one: they append again when theirs is durable.
+SQLite (WAL, synchronous=FULL) gets the same records, N to a transaction, which is the grouping at its best. Bytes are
+those that the block device counted, of everything on it: run it on a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from statistics import quantiles
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bridge.config import MIB
+from bridge.log import record
+from bridge.log.errors import LogFailure
+from bridge.log.fold import NoFold
+from bridge.log.reader import LogReader
+from bridge.log.settings import LogSettings
+from bridge.log.writer import LogWriter
+
+WRITERS = (1, 16, 256)
+CONTEXT = record.encode_context("dev-00001", "devices/dev-00001/telemetry/temperature", "telemetry")
+RESULTS = Path(__file__).parents[2] / "bench-results"
+LOG_ID = BOOT_ID = bytes(16)
+WARM_UP_S = 0.5
+APPENDS = 50_000
+SECTOR = 512
+SECTORS_WRITTEN = 6
+"""Which field of /sys/dev/block/*/stat it is (Documentation/block/stat.rst)."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One store with one number of writers. All durations are microseconds."""
+
+    store: str
+    writers: int
+    appends_per_s: float
+    us_per_append: float
+    cpu_us_per_append: float
+    commit_p50_us: float
+    commit_p99_us: float
+    device_bytes_per_append: float | None
+    """None: the file system is on no block device that counts."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All of a run."""
+
+    payload_bytes: int
+    append_us: float
+    """The loop's side of one append, 16 a kick."""
+    read_us: float
+    """One record read back."""
+    results: list[Result]
+
+
+class Disk:
+    """The block device beneath a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        device = directory.stat().st_dev
+        self._stat = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat")
+
+    def written(self) -> int | None:
+        """Bytes, since the machine was started."""
+        if not self._stat.exists():
+            return None
+        os.sync()
+        return int(self._stat.read_text().split()[SECTORS_WRITTEN]) * SECTOR
+
+
+class Log:
+    """The log, with a reading side that forwards at once, so that segments are recycled."""
+
+    name = "log"
+
+    def __init__(self, directory: Path, one: bytes) -> None:
+        self.directory = directory
+        self._one = one
+        self._reports: SimpleQueue[int] = SimpleQueue()
+        self.writer = LogWriter.open(
+            directory,
+            LogSettings(segment_bytes=16 * MIB),
+            log_id=LOG_ID,
+            boot_id=BOOT_ID,
+            wall_ns=time.time_ns,
+            fold=NoFold(),
+            on_commit=self._on_commit,
+            on_failure=self._on_failure,
+        )
+
+    def commit(self, count: int) -> None:
+        """Returns when `count` new records are durable."""
+        while self.writer.full:  # faster than spares can be written out
+            time.sleep(0.001)
+        for _ in range(count):
+            self.writer.append(self._one, token=True)
+        self.writer.kick()
+        while count:
+            count -= self._reports.get()
+
+    def close(self) -> None:
+        """The threads end."""
+        self.writer.close()
+
+    def _on_commit(self, tokens: list[object], committed: int) -> None:
+        self._reports.put(len(tokens))
+        self.writer.forwarded(committed)
+
+    def _on_failure(self, failure: LogFailure) -> None:
+        print(failure, file=sys.stderr)
+        os._exit(1)
+
+
+class Sqlite:
+    """A table of blobs."""
+
+    name = "SQLite"
+
+    def __init__(self, directory: Path, one: bytes) -> None:
+        self._one = one
+        self._database = sqlite3.connect(directory / "queue.sqlite", isolation_level=None)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=FULL")
+        self._database.execute("CREATE TABLE queue (seq INTEGER PRIMARY KEY, record BLOB)")
+
+    def commit(self, count: int) -> None:
+        """Returns when `count` new records are durable."""
+        self._database.execute("BEGIN")
+        self._database.executemany("INSERT INTO queue (record) VALUES (?)", [(self._one,)] * count)
+        self._database.execute("COMMIT")
+
+    def close(self) -> None:
+        """Checkpoints."""
+        self._database.close()
+
+
+def commits(store: Log | Sqlite, writers: int, seconds: float) -> list[float]:
+    """How long each took, microseconds."""
+    taken = []
+    end = now = time.perf_counter()
+    end += seconds
+    while now < end:
+        store.commit(writers)
+        begun, now = now, time.perf_counter()
+        taken.append((now - begun) * 1e6)
+    return taken
+
+
+def measure(store: Log | Sqlite, disk: Disk, writers: int, seconds: float) -> Result:
+    """One row of the table."""
+    commits(store, writers, WARM_UP_S)
+    written, cpu = disk.written(), time.process_time()
+    taken = commits(store, writers, seconds)
+    cpu = time.process_time() - cpu
+    after = disk.written()
+    appends = writers * len(taken)
+    percentiles = quantiles(taken, n=100)
+    return Result(
+        store=store.name,
+        writers=writers,
+        appends_per_s=appends / sum(taken) * 1e6,
+        us_per_append=sum(taken) / appends,
+        cpu_us_per_append=cpu / appends * 1e6,
+        commit_p50_us=percentiles[49],
+        commit_p99_us=percentiles[98],
+        device_bytes_per_append=None if written is None or after is None else (after - written) / appends,
+    )
+
+
+def measure_append(store: Log, one: bytes) -> float:
+    """The loop's side of one append, with a kick for every 16; microseconds."""
+    begun = time.perf_counter()
+    for _ in range(APPENDS // 16):
+        for _ in range(16):
+            store.writer.append(one)
+        store.writer.kick()
+    return (time.perf_counter() - begun) / APPENDS * 1e6
+
+
+def measure_read(store: Log) -> float:
+    """One record read back, many at a time; microseconds."""
+    while store.writer.pending_bytes:
+        time.sleep(0.001)
+    reader, committed, count = LogReader(store.directory, LOG_ID), store.writer.committed, 0
+    begun = time.perf_counter()
+    while records := reader.read(committed, 20_000, 16 * MIB):
+        count += len(records)
+    return (time.perf_counter() - begun) / count * 1e6
+
+
+def run(directory: Path, payload_bytes: int, seconds: float) -> Report:
+    """Everything, in `directory`."""
+    one = record.encode(record.MESSAGE, 1, 7, time.time_ns(), time.monotonic_ns(), CONTEXT, b"", bytes(payload_bytes))
+    disk = Disk(directory)
+    results = []
+    log = Log(directory, one)
+    append_us = measure_append(log, one)
+    read_us = measure_read(log)
+    for store in (log, Sqlite(directory, one)):
+        results += [measure(store, disk, writers, seconds) for writers in WRITERS]
+        store.close()
+    return Report(payload_bytes, append_us, read_us, results)
+
+
+def show(report: Report, console: Console) -> None:
+    """The table."""
+    table = Table(title=f"records of {report.payload_bytes} bytes of payload, durable one by one")
+    columns = ("store", "writers", "appends/s", "µs", "CPU µs", "p50 ms", "p99 ms", "disk bytes")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "store" else "right")
+    for each in report.results:
+        written = "not known" if each.device_bytes_per_append is None else f"{each.device_bytes_per_append:,.0f}"
+        commit = (f"{each.commit_p50_us / 1e3:.2f}", f"{each.commit_p99_us / 1e3:.2f}")
+        costs = (f"{each.appends_per_s:,.0f}", f"{each.us_per_append:.1f}", f"{each.cpu_us_per_append:.1f}")
+        table.add_row(each.store, str(each.writers), *costs, *commit, written)
+    console.print(table)
+    console.print(f"append, the loop's side: {report.append_us:.2f} µs; read back: {report.read_us:.2f} µs a record")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs it and writes the table, and the figures as JSON.
+
+    Returns: the exit code, 0.
+    """
+    parser = argparse.ArgumentParser(prog="./dev bench queue", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each row")
+    parser.add_argument("--payload", type=int, default=128, help="bytes")
+    parser.add_argument("--directory", type=Path, default=RESULTS, help="on the disk to be measured")
+    parser.add_argument("--json", type=Path, default=RESULTS / "queue.json", help="where the figures go")
+    options = parser.parse_args(argv)
+    options.directory.mkdir(parents=True, exist_ok=True)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="queue-", dir=options.directory) as directory:
+        report = run(Path(directory), options.payload, options.seconds)
+    show(report, Console())
+    options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
