@@ -64,7 +64,7 @@ def make_topics(address: str) -> None:
 
 async def walk(directory: Path, broker: Broker, seed: int) -> Outcome:
     """Do all of it; the same seed kills in the same order and with the same pauses."""
-    gateway = Gateway(directory, broker.address, DEVICES)
+    gateway = Gateway(directory, DEVICES, broker.address)
     chance = random.Random(seed)
     async with Service(gateway) as service:
         fleet = Fleet(_plan(gateway), directory / "fleet.ledger")

@@ -42,37 +42,46 @@ recipients = ["{recipient}"]
 [recipients.{recipient}]
 public_key = "keys/{recipient}.pub"
 
-[kafka]
-bootstrap_servers = ["{kafka}"]
-request_timeout = "5 s"
-
 [state]
 topic = "{state}"
 
-[downlink]
-desired_topic = "{desired}"
-
+{sink}
 [supervisor]
 restart_delay = "200 ms"
 restart_delay_max = "2 s"
 """
 
+_KAFKA = """\
+[kafka]
+bootstrap_servers = ["{kafka}"]
+request_timeout = "5 s"
+
+[downlink]
+desired_topic = "{desired}"
+"""
+
+_JSONL = """\
+[jsonl]
+directory = "out"
+"""
+
 
 class Gateway:
-    """The files of a gateway with a sealed route, device documents and a downlink."""
+    """The files of a gateway with a sealed route, device documents and, if it has a Kafka, a downlink."""
 
-    def __init__(self, directory: Path, kafka: str, devices: Sequence[str]) -> None:
-        """Make them, and a certificate for each device."""
+    def __init__(self, directory: Path, devices: Sequence[str], kafka: str | None) -> None:
+        """Make them, and a certificate for each device. Without a Kafka, records go to files in `out`."""
         self.port = free_port()
         self.directory = directory
-        self.data = directory / "data"
+        self.data, self.out = directory / "data", directory / "out"
         self.config = directory / "busbridge.toml"
         self.devices = directory / "devices"
         self.ca = directory / "certs" / "ca.pem"
         CaDirectory.create(directory / "certs", "a test's CA", ["127.0.0.1"]).issue(devices, self.devices)
         _, self.key = keys.new(RECIPIENT, directory / "keys")
-        names = {"telemetry": TELEMETRY, "state": STATE, "desired": DESIRED, "recipient": RECIPIENT}
-        self.config.write_text(_CONFIG.format(port=self.port, kafka=kafka, **names))
+        sink = _KAFKA.format(kafka=kafka, desired=DESIRED) if kafka else _JSONL
+        names = {"telemetry": TELEMETRY, "state": STATE, "recipient": RECIPIENT}
+        self.config.write_text(_CONFIG.format(port=self.port, sink=sink, **names))
 
 
 class Service:
