@@ -68,7 +68,8 @@ def audit_kafka(
     """Audit what is in Kafka, both topics from the beginning.
 
     Raises:
-        confluent_kafka.KafkaException, TimeoutError: it cannot be read.
+        KafkaReadError: it cannot be read.
+        ValueError: the state topic holds something that is no document.
     """
     deadline = time.monotonic() + wait_s
     with KafkaReader(bootstrap, topic) as reader:

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from firmware_sim import audit_command, run_command
+from firmware_sim.kafka_reader import KafkaReadError
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
     """
     try:
         application()(prog_name="busbridge-fleet")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KafkaReadError) as error:
         print(f"busbridge-fleet: {error}", file=sys.stderr)
         sys.exit(1)
 

@@ -84,5 +84,7 @@ def _aim(client: paho.Client, plan: Plan, device: str) -> None:
         return
     context = ssl.create_default_context(cafile=str(plan.ca))
     if plan.certs is not None:
-        context.load_cert_chain(plan.certs / f"{device}.pem")
+        certificate = plan.certs / f"{device}.pem"
+        certificate.stat()  # names the file where there is none; OpenSSL would not
+        context.load_cert_chain(certificate)
     client.tls_set_context(context)

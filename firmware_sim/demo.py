@@ -29,6 +29,7 @@ from firmware_sim.demo_result import Result, show_document, show_sample, show_ta
 from firmware_sim.demo_screen import Screen
 from firmware_sim.demo_show import DemoError, Settings, Show
 from firmware_sim.demo_site import TELEMETRY, Site, SiteError
+from firmware_sim.kafka_reader import KafkaReadError
 
 FAILED, FOUND = 1, 3
 _READY_S = 20.0
@@ -57,7 +58,7 @@ def demo(
             where = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="busbridge-demo-")))
             where.mkdir(parents=True, exist_ok=True)
             clean = _demo(settings, screen, stack, where, real=real_kafka, keep=keep)
-    except (DemoError, SiteError, ChildError, KafkaException, OSError) as error:
+    except (DemoError, SiteError, ChildError, KafkaException, KafkaReadError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         sys.exit(FAILED)
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from confluent_kafka import KafkaException
-
 from firmware_sim.arrival import Arrival
 from firmware_sim.audit import Auditor
-from firmware_sim.kafka_reader import KafkaReader
+from firmware_sim.kafka_reader import KafkaReader, KafkaReadError
 
 
 class LiveReader:
@@ -19,7 +17,7 @@ class LiveReader:
         """Ask it for findings only after `stop`."""
         self.sample: Arrival | None = None
         """One record as it arrived."""
-        self.error: KafkaException | None = None
+        self.error: KafkaReadError | None = None
         self._bootstrap, self._topic = bootstrap, topic
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._read, name="reader")
@@ -38,5 +36,5 @@ class LiveReader:
                     self.auditor.take(arrivals)
                     if arrivals:
                         self.sample = arrivals[-1]
-        except KafkaException as error:
+        except KafkaReadError as error:
             self.error = error

@@ -149,7 +149,7 @@ class Show:
         with self._screen.step("records opened and audited, device documents compared"):
             self._reader.stop()
             if self._reader.error is not None:
-                raise DemoError(f"reading from Kafka failed: {self._reader.error}")
+                raise self._reader.error
             ledger = self._read_ledger()
             findings = self._reader.auditor.findings(ledger)
             documents = await self._compare_documents(ledger, findings)

@@ -18,15 +18,22 @@ def latest_documents(arrivals: Iterable[Arrival]) -> Documents:
     """Return the last document of each key, as a reader of a compacted topic would keep them; tombstones remove.
 
     Raises:
-        msgspec.DecodeError: a value is no JSON object.
+        ValueError: a value is no JSON object.
     """
     documents: Documents = {}
     for arrival in arrivals:
         if arrival.value is None:
             documents.pop(arrival.key, None)
         else:
-            documents[arrival.key] = msgspec.json.decode(arrival.value, type=dict[str, Any])
+            documents[arrival.key] = _decode(arrival)
     return documents
+
+
+def _decode(arrival: Arrival) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(arrival.value or b"", type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{arrival.place}: not a device document: {error}") from error
 
 
 def hold_documents(ledger: Ledger, documents: Documents, found: Findings) -> None:

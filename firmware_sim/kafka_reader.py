@@ -19,10 +19,15 @@ _PATIENCE_S = 30.0
 """How long the cluster may say nothing at all."""
 
 
+class KafkaReadError(Exception):
+    """A topic cannot be read; the text says which, where and why."""
+
+
 class KafkaReader:
     """Reads one topic; use it as a context manager."""
 
     def __init__(self, bootstrap: str, topic: str, patience_s: float = _PATIENCE_S) -> None:
+        self._bootstrap = bootstrap
         self._topic = topic
         self._patience_s = patience_s
         self._ended: set[int] = set()
@@ -55,7 +60,7 @@ class KafkaReader:
         """Return what came; waits for the first record for `timeout_s` at the most.
 
         Raises:
-            KafkaException: Kafka answered with an error that does not pass by itself.
+            KafkaReadError: Kafka does not answer at all, or with an error that does not pass by itself.
         """
         if self._find_partitions():
             self._assign()
@@ -70,8 +75,7 @@ class KafkaReader:
         """Return everything up to the end that each partition has when it gets there.
 
         Raises:
-            TimeoutError: the cluster was silent for longer than the reader's patience.
-            KafkaException: as in `read`.
+            KafkaReadError: as in `read`, or the cluster was silent for longer than the reader's patience.
         """
         self._find_partitions()
         self._ended.clear()
@@ -84,16 +88,19 @@ class KafkaReader:
             if some:
                 heard = time.monotonic()
             elif time.monotonic() - heard > self._patience_s:
-                raise TimeoutError(f"Kafka gave nothing of topic {self._topic} for {self._patience_s:g} s")
+                raise self._error(f"nothing came for {self._patience_s:g} s")
         return arrivals
 
     def _find_partitions(self) -> bool:
         """Ask the cluster, the first time; True when it was the first."""
         if self._next:
             return False
-        metadata = self._consumer.list_topics(self._topic, timeout=self._patience_s).topics[self._topic]
+        try:
+            metadata = self._consumer.list_topics(self._topic, timeout=self._patience_s).topics[self._topic]
+        except KafkaException as error:
+            raise self._error(error.args[0]) from error
         if metadata.error is not None:
-            raise KafkaException(metadata.error)
+            raise self._error(metadata.error)
         self._next = dict.fromkeys(metadata.partitions, 0)
         return True
 
@@ -124,4 +131,8 @@ class KafkaReader:
         if error.code() == KafkaError._PARTITION_EOF and partition is not None:
             self._ended.add(partition)
         elif not error.retriable() and error.code() not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-            raise KafkaException(error)
+            raise self._error(error)
+
+    def _error(self, why: KafkaError | str) -> KafkaReadError:
+        why = why.str() if isinstance(why, KafkaError) else why
+        return KafkaReadError(f"topic {self._topic} of Kafka at {self._bootstrap} cannot be read: {why}")

@@ -67,10 +67,10 @@ def run(
         state=state,
         report_every=report_every,
     )
-    drained, figures = asyncio.run(_run(plan, ledger, patience))
+    trouble, figures = asyncio.run(_run(plan, ledger, patience))
     print(msgspec.json.encode(figures).decode() if as_json else f"{progress_line(figures)}; ledger: {ledger}")
-    if not drained:
-        print("busbridge-fleet: not everything was acknowledged in time", file=sys.stderr)
+    if trouble is not None:
+        print(f"busbridge-fleet: not everything was acknowledged in {patience:g} s. {trouble}", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -81,7 +81,8 @@ def _chosen(text: str, option: str, allowed: Mapping[str, T]) -> tuple[T, ...]:
         raise typer.BadParameter(f"{text!r}: some of {', '.join(allowed)}", param_hint=option) from error
 
 
-async def _run(plan: Plan, ledger: Path, patience_s: float) -> tuple[bool, Figures]:
+async def _run(plan: Plan, ledger: Path, patience_s: float) -> tuple[str | None, Figures]:
+    """Return what kept the fleet from finishing, None if nothing did, and where it stood."""
     fleet = Fleet(plan, ledger)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -91,10 +92,11 @@ async def _run(plan: Plan, ledger: Path, patience_s: float) -> tuple[bool, Figur
     published = asyncio.create_task(fleet.offered())
     await asyncio.wait([published, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
     fleet.stop_publishing()
-    drained = await fleet.drained(patience_s)
+    trouble = None if await fleet.drained(patience_s) else fleet.last_error()
     telling.cancel()
+    figures = fleet.figures()
     await fleet.stop()
-    return drained, fleet.figures()
+    return trouble, figures
 
 
 async def _tell(fleet: Fleet) -> None:
