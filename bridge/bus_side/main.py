@@ -33,7 +33,7 @@ from bridge.bus_side.lanes import Budget
 from bridge.bus_side.link import Link
 from bridge.bus_side.producer import hasten_transactions
 from bridge.bus_side.sink import Sink
-from bridge.config import Config, Kafka, State
+from bridge.config import Config, Kafka, Log, State
 from bridge.log.doorbell import Doorbell
 from bridge.log.settings import LogSettings
 
@@ -53,7 +53,8 @@ def main(argv: list[str]) -> int:
     try:
         config = config_file.load(options.config)
     except config_file.ConfigErrors as error:
-        print(error, file=sys.stderr)
+        journal.set_up(Log(), "bus")
+        _log.critical("%s", error)
         return _WRONG_CONFIGURATION
     journal.set_up(config.log, "bus")
     noise = _quieten()

@@ -10,17 +10,21 @@ DEVICES = [f"dev-{number:05d}" for number in range(20)]
 AWAY = "is away, the queue grows"
 
 
+def keep_publishing(site, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        site.feed.publish(DEVICES, 5)
+        site.feed.publish(["state-1"], 1, "state")
+        site.tell()
+        site.bus.listen(0.02)
+
+
 def test_every_outage(own_kafka, make_site, read):
     site = make_site(own_kafka.address, topic="telemetry", lanes=("normal", "state"))
     site.start()
 
     def traffic(seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            site.feed.publish(DEVICES, 5)
-            site.feed.publish(["state-1"], 1, "state")
-            site.tell()
-            site.bus.listen(0.02)
+        keep_publishing(site, seconds)
 
     def recovered() -> None:
         traffic(0.2)
