@@ -85,9 +85,13 @@ def _end_with_parent() -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the ids of a process's children."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    """Return the ids of a process's children; none when the process is gone."""
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # threads come and go
+                found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def cpu_s(pid: int) -> float:

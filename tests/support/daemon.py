@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -119,16 +120,16 @@ class Service:
 
     async def kill_device_side(self) -> None:
         """SIGKILL; the bus side ends by itself."""
-        os.kill(await self._device_side(), signal.SIGKILL)
+        _kill(await self._device_side())
 
     async def kill_bus_side(self) -> None:
         """SIGKILL; the device side starts another."""
-        os.kill(await self._bus_side(), signal.SIGKILL)
+        _kill(await self._bus_side())
 
     async def kill_both(self) -> None:
         """SIGKILL, in one go."""
         for pid in (await self._bus_side(), self.daemon.pid):
-            os.kill(pid, signal.SIGKILL)
+            _kill(pid)
 
     def _start(self) -> None:
         self.starts += 1
@@ -152,6 +153,11 @@ class Service:
             return children[0] if children else None
 
         return await _soon(find, self.complaints)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it was quicker
+        os.kill(pid, signal.SIGKILL)
 
 
 async def _soon(find: Callable[[], int | None], complaints: Callable[[], str]) -> int:
