@@ -13,7 +13,6 @@ from bridge.cli.failure import USAGE, Failure, plainly
 CONFIG_FILE = "busbridge.toml"
 CERTS = "certs"
 
-_GATEWAY_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _TOML_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
@@ -60,9 +59,10 @@ def init(
 
 def _check(gateway_id: str, kafka: str | None) -> None:
     from bridge.address import AddressError, split_address
+    from bridge.config_file.rules import GATEWAY_ID, GATEWAY_ID_ALLOWED
 
-    if not _GATEWAY_ID.match(gateway_id):
-        raise Failure(f"--gateway-id {gateway_id!r}: use 1 to 128 of the characters A-Z a-z 0-9 . _ -", USAGE)
+    if not GATEWAY_ID.fullmatch(gateway_id):
+        raise Failure(f"--gateway-id {gateway_id!r}: use {GATEWAY_ID_ALLOWED}", USAGE)
     try:
         if kafka is not None:
             split_address(kafka)

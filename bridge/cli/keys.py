@@ -34,7 +34,7 @@ def new(
     \b
     Example:
       busbridge keys new data-team --out keys
-      # busbridge.toml:  [recipients.data-team]
+      # busbridge.toml:  \\[recipients.data-team]
       #                  public_key = "certs/data-team.pub"
     """
     from bridge.security import keys

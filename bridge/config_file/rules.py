@@ -17,10 +17,10 @@ RECORD_OVERHEAD: Final = 64 * KIB
 """Bytes that a packet may grow by on its way into a segment: topic, headers, seal, frame, the segment's own header."""
 
 _NAME = r"[A-Za-z0-9._-]{1,%d}"
-_GATEWAY_ID = re.compile(_NAME % 128, re.ASCII)
+GATEWAY_ID: Final = re.compile(_NAME % 128, re.ASCII)
 _KAFKA_TOPIC = re.compile(_NAME % 249, re.ASCII)
 _LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
-_GATEWAY_ID_ALLOWED = "1 to 128 of the characters A-Z a-z 0-9 . _ -"
+GATEWAY_ID_ALLOWED: Final = "1 to 128 of the characters A-Z a-z 0-9 . _ -"
 _KAFKA_TOPIC_ALLOWED = '1 to 249 of the characters A-Z a-z 0-9 . _ - (and neither "." nor "..")'
 _FILTER_ALLOWED = 'an MQTT topic filter: + alone in its level, # alone in the last, "{device}" for the device id'
 _LANE_ALLOWED = "1 to 32 of the characters a-z 0-9 _ -, a letter or digit first"
@@ -47,8 +47,8 @@ def second_thoughts(config: Config) -> list[Finding]:
 
 
 def _gateway_id(config: Config) -> Iterator[Finding]:
-    if not _GATEWAY_ID.fullmatch(config.gateway.id):
-        yield Finding(("gateway", "id"), f'"{config.gateway.id}" is no gateway id', _GATEWAY_ID_ALLOWED)
+    if not GATEWAY_ID.fullmatch(config.gateway.id):
+        yield Finding(("gateway", "id"), f'"{config.gateway.id}" is no gateway id', GATEWAY_ID_ALLOWED)
 
 
 def _listeners(config: Config) -> Iterator[Finding]:
