@@ -32,6 +32,8 @@ _CONNECT_S, _DRAIN_S, _ARRIVE_S, _DOCUMENTS_S = 30.0, 30.0, 60.0, 15.0
 _BEAT_S = 0.2
 _CAUGHT_UP_S = 0.2
 """Messages of so long a time are under way without any outage."""
+_UNDER_WAY_NS = 500_000_000
+"""What was published so shortly before an outage is caught by it."""
 _KEEP_RATE = 20.0
 _DESIRED = {"interval_s": 10}
 
@@ -123,7 +125,7 @@ class Show:
             await self._need(arrived, "acknowledged messages are missing in Kafka")
 
     async def _suffer_outage(self) -> None:
-        began = time.time_ns()
+        began = time.time_ns() - _UNDER_WAY_NS
         self._kafka.freeze()
         self._screen.say(f"  Kafka stops answering for {self._settings.outage_s:g} s", "yellow")
         await asyncio.sleep(self._settings.outage_s)
