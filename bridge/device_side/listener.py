@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import Executor
 
+from bridge.address import split_address
 from bridge.config import Limits, Listener
 from bridge.security import tls
 from bridge.security.identity import IdentityError, device_from_certificate
@@ -31,6 +32,8 @@ class Admission:
 
     def __init__(self, limits: Limits, connections: Callable[[], int]) -> None:
         self.handshakes = 0
+        self.paused: set[ListeningPort] = set()
+        """Ports that wait for a handshake to end, whichever port's it is."""
         self._limits = limits
         self._connections = connections
 
@@ -84,8 +87,8 @@ class ListeningPort:
         self._accepting = False
 
     def start(self) -> None:
-        """Begins to accept."""
-        if not self._accepting:
+        """Begins to accept, unless it is closed."""
+        if not self._accepting and self._sock.fileno() >= 0:
             self._accepting = True
             self._loop.add_reader(self._sock.fileno(), self._accept)
 
@@ -100,14 +103,16 @@ class ListeningPort:
     def close(self) -> None:
         """Stops accepting; handshakes in progress end."""
         self._pause()
+        self._admission.paused.discard(self)
         self._sock.close()
         for task in self._tasks:
             task.cancel()
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTS_A_TURN):
-            if self._admission.busy:
+            if self._context is not None and self._admission.busy:
                 self._pause()
+                self._admission.paused.add(self)
                 return
             try:
                 sock, address = self._sock.accept()
@@ -145,8 +150,9 @@ class ListeningPort:
     def _handshake_over(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._admission.handshakes -= 1
-        if self._sock.fileno() >= 0:
-            self.start()
+        paused, self._admission.paused = self._admission.paused, set()
+        for port in paused:
+            port.start()
 
     async def _shake_hands(self, context: ssl.SSLContext, raw: socket.socket, peer: str) -> None:
         """Ends in `welcome`, or with one log line that says which peer was refused and why."""
@@ -204,13 +210,13 @@ def _settle(ready: asyncio.Future[None]) -> None:
 
 
 def _bind(settings: Listener) -> socket.socket:
-    host, _, port = settings.bind.rpartition(":")
+    host, port = split_address(settings.bind)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
-        sock.bind((host.strip("[]"), int(port)))
+        sock.bind((host, port))
         sock.listen(settings.backlog)
     except OSError as error:
         sock.close()
