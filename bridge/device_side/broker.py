@@ -81,17 +81,26 @@ class Broker:
         self._limits = limits
         self._now = now
 
-    def restore(self, open_handshakes: dict[str, set[int]]) -> None:
-        """At start: the sessions of the last daemon. A client with an open QoS 2 hand-shake had one in any case."""
+    def restore(self, open_handshakes: dict[str, set[int]]) -> list[str]:
+        """At start: the sessions of the last daemon, with their open QoS 2 hand-shakes.
+
+        Returns the clients with hand-shakes whose session was not to outlive its connection: with it they ended, and
+        were they kept, the next message with such a packet identifier would be taken for a repetition.
+        """
         for client_id, body in self._cold.load("sessions"):
             stored = _decode(body)
             client = self._add(client_id, stored.version, stored.expiry_s)
             for subscription in stored.subscriptions:
                 client.state.subscriptions[subscription.filter] = subscription
                 self.subscriptions.add(subscription.filter, client, subscription)
-        for client_id, packet_ids in open_handshakes.items():
-            kept = self.clients.get(client_id) or self._add(client_id, 4, self._mqtt.session_expiry_max_s)
-            kept.state.restore_incoming(packet_ids)
+        for client_id in self.clients.keys() & open_handshakes.keys():
+            self.clients[client_id].state.restore_incoming(open_handshakes[client_id])
+        return [client_id for client_id in open_handshakes if client_id not in self.clients]
+
+    def will_resume(self, event: ConnectRequested, client_id: str) -> bool:
+        """Whether `open_session` would find a session that goes on."""
+        client = self.clients.get(client_id)
+        return client is not None and not event.clean_start and (client.connection is None or client.state.expiry_s > 0)
 
     def open_session(self, event: ConnectRequested, client_id: str) -> tuple[Client, bool]:
         """The client's session, fresh where it asked for that or had none. Returns (client, session present)."""
@@ -211,7 +220,7 @@ class Broker:
         if connection is None:
             if min(message.qos, subscription.qos):
                 client.state.enqueue(message, subscription, retained=retained)
-        elif min(message.qos, subscription.qos) or connection.session.output_bytes < self._limits.output_bytes:
+        elif min(message.qos, subscription.qos) or connection.output_bytes < self._limits.output_bytes:
             connection.session.deliver(message, subscription, retained=retained)
             connection.flush_soon()
 

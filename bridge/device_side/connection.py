@@ -10,6 +10,7 @@ half the CPU of the loop's own TLS, which goes through memory BIOs (docs/decisio
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -17,14 +18,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from bridge.config import Limits
 from bridge.message import Message
-from bridge.mqtt.events import Disconnected, Event
+from bridge.mqtt.events import Disconnected, Event, Released
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session import Session
+from bridge.mqtt.session_state import Stage
 
 if TYPE_CHECKING:
     from bridge.device_side.broker import Client
     from bridge.device_side.pipeline import Way
+    from bridge.device_side.uplink import Lane
 
+_log = logging.getLogger(__name__)
 _RETRY = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError)
 LOST = "connection-lost"
 LEFT = "disconnected"
@@ -74,6 +78,8 @@ class Connection:
         self.client: Client | None = None
         self.ways: dict[str, Way] = {}
         """Where each topic this device used goes (the pipeline's, bounded by it)."""
+        self.waits_for: Lane | None = None
+        """The lane that had no room for what is held, if it was that."""
         self.flush_asked = False
         self.opened = self.last_received = owner.loop.time()
         self.closed = False
@@ -85,11 +91,14 @@ class Connection:
         self._buffered: Callable[[], int] | None = sock.pending if isinstance(sock, ssl.SSLSocket) else None
         self._limits = limits
         self._unsent = b""
+        """What the socket would not take."""
+        self._backlog = bytearray()
+        """What came behind it."""
         self._deaf = False
         self._held: Sequence[Event] = ()
         self._reading = False
-        self._farewell = REFUSED
-        self._will_due = False
+        self._farewell = LOST
+        self._will_due = True
 
     def start(self) -> None:
         """Begins to read."""
@@ -101,6 +110,11 @@ class Connection:
     def held(self) -> bool:
         """Messages wait here because the pipeline could not take them."""
         return bool(self._held)
+
+    @property
+    def output_bytes(self) -> int:
+        """Waiting to be sent."""
+        return len(self._unsent) + len(self._backlog) + self.session.output_bytes
 
     def acknowledge(self, message: Message, reason: Reason = Reason.SUCCESS) -> None:
         """The message is on disk, or with another reason was refused."""
@@ -128,11 +142,13 @@ class Connection:
         """Sends what the session has to say; what the socket does not take waits for it."""
         self.flush_asked = False
         if self.closed:
-            return
-        if self._unsent:
-            self._bound_output()
+            self._flush_successor()
             return
         data = self.session.take_output()
+        if self._unsent:
+            self._backlog += data
+            self._bound_output()
+            return
         if data:
             self._send(data)
         if self.session.closed and not self._unsent:
@@ -140,7 +156,7 @@ class Connection:
 
     def resume(self) -> None:
         """Goes on with what was held."""
-        held, self._held = self._held, ()
+        held, self._held, self.waits_for = self._held, (), None
         self._process(held)
         if not self._held and not self.closed:
             self._resume_reading()
@@ -153,11 +169,19 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        self._held = ()
+        self._take_back()
+        self.session.close()
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._sock.close()
         self._owner.closed(self, reason, will=will)
+
+    def end(self) -> None:
+        """Ends the connection of a peer that is gone, or has had its time to read a good-bye said before."""
+        if self.session.closed:
+            self.close(self._farewell, will=self._will_due)
+        else:
+            self.close(LOST, will=True)
 
     def _on_readable(self) -> None:
         if not self._reading or self.closed:
@@ -169,7 +193,7 @@ class Connection:
         except OSError:
             data = b""
         if not data:
-            self.close(LOST, will=True)
+            self.end()
             return
         self._receive(data)
         # TLS may hold decrypted bytes of which the kernel knows nothing: come back for them after the others' turn.
@@ -178,22 +202,54 @@ class Connection:
 
     def _receive(self, data: bytes) -> None:
         self.last_received = now = self._loop.time()
-        self._process(self.session.receive(data, now))
+        try:
+            events = self.session.receive(data, now)
+        except Exception:
+            self._fault()
+            return
+        self._process(events)
         self.flush_soon()
 
     def _process(self, events: Sequence[Event]) -> None:
-        publish = self._owner.publish
-        for index, event in enumerate(events):
-            if type(event) is Message:
-                if not publish(self, event):
+        publish, index = self._owner.publish, 0
+        try:
+            for index, event in enumerate(events):
+                if type(event) is Message:
+                    if not publish(self, event):
+                        self._hold(events[index:])
+                        return
+                elif type(event) is Disconnected:
+                    self._disconnected(event)
+                    return
+                elif not self._owner.handle(self, event):
                     self._hold(events[index:])
                     return
-            elif type(event) is Disconnected:
-                self._disconnected(event)
-                return
-            elif not self._owner.handle(self, event):
-                self._hold(events[index:])
-                return
+        except Exception:
+            self._held = events[index:]
+            self._fault()
+
+    def _fault(self) -> None:
+        """A mistake of ours: what was lost with it is said again on the device's next connection, not waited for."""
+        _log.exception("closing device=%s peer=%s: a mistake in the gateway", self.device, self.peer)
+        self.close(LOST, will=True)
+
+    def _take_back(self) -> None:
+        """What was held was never taken in: the client says it again on its next connection, and then it counts."""
+        held, self._held = self._held, ()
+        state = self.session.state
+        if state is None:
+            return
+        for event in held:
+            if type(event) is Message and event.qos == 2:
+                state.incoming.pop(event.packet_id, None)
+            elif type(event) is Released and event.packet_id in state.incoming:
+                state.incoming[event.packet_id].stage = Stage.DURABLE
+
+    def _flush_successor(self) -> None:
+        """An exchange that this connection began may be waited for on the client's next one."""
+        successor = self.client.connection if self.client is not None else None
+        if successor is not None:
+            successor.flush_soon()
 
     def _disconnected(self, event: Disconnected) -> None:
         """The client said good-bye or broke the protocol: the last bytes go out, then the connection ends."""
@@ -227,7 +283,7 @@ class Connection:
         except _RETRY:
             sent = 0
         except OSError:
-            self.close(LOST, will=True)
+            self.end()
             return
         if sent < len(data):
             if not self._unsent:
@@ -238,18 +294,26 @@ class Connection:
         data, self._unsent = self._unsent, b""
         self._loop.remove_writer(self._fd)
         self._send(data)
+        if self._backlog and not self._unsent and not self.closed:
+            backlog, self._backlog = bytes(self._backlog), bytearray()
+            self._send(backlog)
         if not self._unsent and not self.closed:
             self.flush()
-            self._relieve()
+        if self._deaf:
+            self._listen_again()
 
     def _bound_output(self) -> None:
-        """A peer that does not read what it is sent is not read from either."""
-        if self.session.output_bytes > self._limits.output_bytes and self._reading:
+        """A peer that does not read what it is sent is not read from either.
+
+        Messages to it are bounded elsewhere; with as much again in answers, it asks and does not listen.
+        """
+        if self._reading and self.output_bytes > 2 * self._limits.output_bytes:
             self._deaf = True
             self._stop_reading()
 
-    def _relieve(self) -> None:
-        if self._deaf and not self._unsent and not self.closed:
-            self._deaf = False
-            if not self._held:
-                self._resume_reading()
+    def _listen_again(self) -> None:
+        if self.output_bytes > self._limits.output_bytes or self.session.closed:
+            return
+        self._deaf = False
+        if not self._held:
+            self._resume_reading()

@@ -112,7 +112,9 @@ class Daemon:
 
     async def run(self) -> int:
         """Serves until asked to stop; returns the exit code."""
-        self._broker.restore(self._pipeline.open_handshakes())
+        for device in self._broker.restore(self._pipeline.open_handshakes()):
+            if self._pipeline.can_reset(device):
+                self._pipeline.reset(device, lambda: None)
         self._restore_documents()
         for number, act in (
             (signal.SIGTERM, self._stop.set),

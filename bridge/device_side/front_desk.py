@@ -14,7 +14,7 @@ from typing import Any
 from bridge.config import Config
 from bridge.device_side.broker import TAKEN_OVER, Broker, Client, assigned_client_id
 from bridge.device_side.clock import Clock
-from bridge.device_side.connection import LEFT, Connection
+from bridge.device_side.connection import LEFT, LOST, Connection
 from bridge.device_side.devices import Devices
 from bridge.device_side.pipeline import Pipeline
 from bridge.mqtt.events import (
@@ -63,7 +63,7 @@ class FrontDesk:
         self._devices = devices
         self._clock = clock
         self._to_flush: list[Connection] = []
-        self._held: set[Connection] = set()
+        self._held: dict[Connection, None] = {}
         self._stopping = False
         self._handlers: dict[type, Callable[[Connection, Any], bool]] = {
             ConnectRequested: self._connect,
@@ -96,20 +96,32 @@ class FrontDesk:
 
     def hold(self, connection: Connection) -> None:
         """It has something the pipeline could not take."""
-        self._held.add(connection)
+        self._held[connection] = None
 
     def resume_held(self) -> None:
-        """After a commit or a relief: connections that had to wait try again."""
-        held, self._held = self._held, set()
+        """After a commit or a relief: connections whose lane takes records again go on, the longest held first."""
+        if not self._held:
+            return
+        held, self._held = self._held, {}
+        full = {lane for lane in {each.waits_for for each in held} if lane is not None and lane.blocked}
         for connection in held:
-            if not connection.closed:
+            if connection.closed:
+                continue  # by what an earlier one of these said
+            if connection.waits_for in full:
+                self._held[connection] = None
+            else:
                 connection.resume()
 
     def closed(self, connection: Connection, reason: str, *, will: bool) -> None:
         """A connection ended: its client goes, its will is published, its presence changes."""
         self.connections.discard(connection)
+        self._held.pop(connection, None)
         client = connection.client
-        if client is None or client.connection is not connection:
+        if client is None:
+            if reason == LOST:
+                _log.info("gone peer=%s before CONNECT", connection.peer)
+            return
+        if client.connection is not connection:
             return
         _log.info("gone device=%s peer=%s reason=%s", client.device, connection.peer, reason)
         message = client.will.message if client.will and will else None
@@ -134,16 +146,18 @@ class FrontDesk:
         """Says good-bye to every client; nothing more is taken in."""
         self._stopping = True
         for connection in list(self.connections):
-            connection.dismiss(Reason.SERVER_SHUTTING_DOWN, why=GATEWAY_STOPPED)
+            connection.dismiss(Reason.SERVER_SHUTTING_DOWN, why=GATEWAY_STOPPED, will=False)
             connection.close(GATEWAY_STOPPED, will=False)
 
     def _sweep_one(self, connection: Connection, now: float) -> None:
         if connection.session.closed:
-            connection.close(LEFT, will=False)  # it had a second to read our last words
+            connection.end()  # it had a second to read our last words
         elif connection.client is None and now - connection.opened > self._limits.connect_timeout:
-            _log.warning("refused peer=%s: no CONNECT within %g s", connection.peer, self._limits.connect_timeout)
+            late = "its old session could not be cleared" if connection.held else "no CONNECT"
+            _log.warning("refused peer=%s: %s within %g s", connection.peer, late, self._limits.connect_timeout)
             connection.close(LEFT, will=False)
-        elif connection.session.expired(now) and not connection.held:
+        elif connection.session.expired(now) and not connection.held and now - connection.last_received > _SWEEP_S:
+            # (one that was held until just now has not been read yet)
             connection.dismiss(Reason.KEEP_ALIVE_TIMEOUT, why=KEEPALIVE)
 
     def _connect(self, connection: Connection, event: ConnectRequested) -> bool:
@@ -155,10 +169,8 @@ class FrontDesk:
             connection.session.refuse(reason)
             connection.farewell("refused")
             return True
-        if self._pipeline.blocked:
+        if not self._broker.will_resume(event, client_id) and not self._pipeline.can_reset(client_id):
             return False
-        before = self._broker.clients.get(client_id)
-        handshakes = list(before.state.incoming) if before is not None and event.clean_start else []
         client, present = self._broker.open_session(event, client_id)
         client.connection, connection.client, connection.device = connection, client, client.device
 
@@ -167,12 +179,15 @@ class FrontDesk:
                 self._admit(connection, client, event, present=present)
 
         def reset_durable() -> None:
-            if event.expiry_s and not present:
+            if event.expiry_s:
                 self._broker.keep(client, lambda: self.loop.call_soon_threadsafe(admit))
             else:
                 admit()
 
-        self._pipeline.reset(client_id, handshakes, reset_durable)
+        if present:
+            admit()
+        else:
+            self._pipeline.reset(client_id, reset_durable)
         return True
 
     def _refusal(self, connection: Connection, event: ConnectRequested, client_id: str) -> tuple[Reason, str] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from bridge.config import Limits
 from bridge.device_side.broker import Broker
@@ -19,6 +19,7 @@ from bridge.device_side.handshakes import Effect, Opened, Released, Reset
 from bridge.device_side.routing import Routing
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log import record as rec
+from bridge.log.errors import LogError, LogFull, RecordTooLarge
 from bridge.message import Message
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
@@ -78,12 +79,11 @@ class Pipeline:
         self._broker = broker
         self._clock = clock
         self._remembered = limits.topics_remembered
-        self._lane_of: dict[tuple[str, int], Lane] = {
-            (device, packet_id): lane
-            for lane in uplink.lanes.values()
-            for device, ids in lane.handshakes_at_start.items()
-            for packet_id in ids
-        }
+        self._open: dict[str, dict[int, Lane]] = {}
+        """The lanes in which QoS 2 hand-shakes are open, by device and packet identifier."""
+        for lane in uplink.lanes.values():
+            for device, ids in lane.handshakes_at_start.items():
+                self._open.setdefault(device, {}).update(dict.fromkeys(ids, lane))
 
     def publish(self, connection: Connection, message: Message) -> bool:
         """Takes one message in; False: its lane takes nothing now, offer it again.
@@ -106,18 +106,20 @@ class Pipeline:
                 connection.acknowledge(message)
             return True
         if lane.blocked:
+            connection.waits_for = lane
             return False
         if way.reported:
-            self._report(connection, message, way, lane)
-            return True
+            return self._report(connection, message, way, lane)
         token: Token | None = (connection, message) if message.qos else None
         if way.listened or message.retain:
             token = self._deliver_when_durable(connection, message)
         try:
             self._append(way, lane, message, token)
-        except rec.RecordError as error:
-            _log.warning("refused device=%s topic=%s: its MQTT 5 properties: %s", way.device, message.topic, error)
-            connection.acknowledge(message, Reason.QUOTA_EXCEEDED)
+        except LogFull:
+            connection.waits_for = lane
+            return False
+        except (RecordTooLarge, rec.RecordError) as error:
+            self._refuse(connection, message, Reason.QUOTA_EXCEEDED, str(error))
         return True
 
     def will(self, device: str, message: Message) -> None:
@@ -126,27 +128,38 @@ class Pipeline:
             _log.warning("refused device=%s topic=%s: its will may not be published there", device, message.topic)
             return
         self._broker.publish(message, None)
-        way = self._way(device, message.topic)
-        if way.lane is not None and not way.reported and not way.lane.blocked:
-            self._append(way, way.lane, message, None)
+        try:
+            way = self._way(device, message.topic)
+            if way.lane is not None and not way.reported:
+                self._append(way, way.lane, message, None)
+        except (LogError, rec.RecordError) as error:
+            _log.error("lost device=%s topic=%s: its will is not in the queue: %s", device, message.topic, error)
 
     def released(self, connection: Connection, packet_id: int) -> bool:
         """PUBREL: the hand-shake's end goes to the lane it began in, PUBCOMP follows. False: as in `publish`."""
         device = connection.device
-        lane = self._lane_of.get((device, packet_id))
+        lanes = self._open.get(device, {})
+        lane = lanes.get(packet_id)
         if lane is None:
             connection.complete(packet_id)
             return True
         if lane.blocked:
+            connection.waits_for = lane
             return False
-        del self._lane_of[device, packet_id]
+        del lanes[packet_id]
+        if not lanes:
+            del self._open[device]
         effect = Released(device, packet_id)
         self._control(lane, rec.RELEASE, device, packet_id, lambda: connection.complete(packet_id), effect)
         return True
 
-    def reset(self, device: str, packet_ids: Iterable[int], done: Callable[[], None]) -> None:
-        """The device's session is cleared: its hand-shakes end; `done` when that is durable."""
-        lanes = {lane.name: lane for id_ in packet_ids if (lane := self._lane_of.pop((device, id_), None)) is not None}
+    def can_reset(self, device: str) -> bool:
+        """Whether the lanes with hand-shakes of the device take records now."""
+        return not any(lane.blocked for lane in self._open.get(device, {}).values())
+
+    def reset(self, device: str, done: Callable[[], None]) -> None:
+        """The device's session is over: its hand-shakes end; `done` when that is durable. Needs `can_reset`."""
+        lanes = {lane.name: lane for lane in self._open.pop(device, {}).values()}
         left = len(lanes)
         if not left:
             done()
@@ -160,39 +173,34 @@ class Pipeline:
         for lane in lanes.values():
             self._control(lane, rec.RESET, device, 0, one_done, Reset(device))
 
-    @property
-    def blocked(self) -> bool:
-        """Some lane takes nothing now."""
-        return any(lane.blocked for lane in self._uplink.lanes.values())
-
     def open_handshakes(self) -> dict[str, set[int]]:
-        """At start: QoS 2 packet identifiers whose PUBREL had not come, by device."""
-        found: dict[str, set[int]] = {}
-        for device, packet_id in self._lane_of:
-            found.setdefault(device, set()).add(packet_id)
-        return found
+        """QoS 2 packet identifiers whose PUBREL has not come, by device."""
+        return {device: set(lanes) for device, lanes in self._open.items()}
 
     def _find(self, connection: Connection, message: Message) -> Way | None:
         """The way of a topic the connection has not used yet; None: it was refused."""
         device, topic = connection.device, message.topic
         if not self._acl.may_publish(device, topic):
-            _log.warning(
-                "refused device=%s peer=%s topic=%s: not allowed to publish there", device, connection.peer, topic
-            )
-            self._refuse(connection, message)
+            self._refuse(connection, message, Reason.NOT_AUTHORIZED, "not allowed to publish there")
             return None
-        way = self._way(device, topic)
+        try:
+            way = self._way(device, topic)
+        except rec.RecordError as error:
+            self._refuse(connection, message, Reason.TOPIC_NAME_INVALID, str(error))
+            return None
         if len(connection.ways) >= self._remembered:
             connection.ways.clear()
         connection.ways[topic] = way
         return way
 
-    def _refuse(self, connection: Connection, message: Message) -> None:
+    def _refuse(self, connection: Connection, message: Message, reason: Reason, why: str) -> None:
         """MQTT 3.1.1 cannot say no: an acknowledgement would be a lie, so the connection ends [MQTT-3.3.5-2]."""
+        device, peer = connection.device, connection.peer
+        _log.warning("refused device=%s peer=%s topic=%s: %s", device, peer, message.topic, why)
         if connection.session.version >= 5:
-            connection.acknowledge(message, Reason.NOT_AUTHORIZED)
+            connection.acknowledge(message, reason)
         else:
-            connection.dismiss(Reason.NOT_AUTHORIZED)
+            connection.dismiss(reason)
 
     def _way(self, device: str, topic: str) -> Way:
         if self.devices is not None and topic == f"devices/{device}/state/reported":
@@ -204,41 +212,46 @@ class Pipeline:
         return Way(device, self._uplink.lanes[route.lane], context, self._sealers.get(route.filter), reported=False)
 
     def _append(self, way: Way, lane: Lane, message: Message, token: Token | None) -> None:
-        payload, headers = message.payload, b""
+        payload, headers, pairs = message.payload, b"", way.seal_pairs
         if way.sealer is not None:
             pairs, payload = way.sealer.seal(way.device, message.topic, lane.writer.next_seq, payload, time.monotonic())
             if pairs is not way.seal_pairs:
                 way.seal_pairs, way.seal_headers = pairs, rec.encode_headers(pairs)
             headers = way.seal_headers
         if message.properties:
-            headers += rec.encode_headers(_headers(message.properties))
+            headers = rec.encode_headers((*pairs, *_headers(message.properties)))
         flags = message.qos | (rec.RETAIN if message.retain else 0) | (rec.DUP if message.dup else 0)
         if self._clock.synchronised():
             flags |= rec.CLOCK_SYNCHRONISED
         effect: Effect | None = None
         if message.qos == 2 and message.packet_id:
             effect = Opened(way.device, message.packet_id)
-            self._lane_of[way.device, message.packet_id] = lane
         record = rec.encode(
             rec.MESSAGE, flags, message.packet_id, time.time_ns(), time.monotonic_ns(), way.context, headers, payload
         )
         lane.append(record, token, effect)
+        if effect is not None:
+            self._open.setdefault(way.device, {})[message.packet_id] = lane
         self._uplink.kick_soon()
 
-    def _report(self, connection: Connection, message: Message, way: Way, lane: Lane) -> None:
-        """A device's reported state: to its document, which the state lane makes durable."""
+    def _report(self, connection: Connection, message: Message, way: Way, lane: Lane) -> bool:
+        """A device's reported state: to its document, which the state lane makes durable. False: as in `publish`."""
         assert self.devices is not None
         packet_id = message.packet_id if message.qos == 2 else 0
         effect = Opened(way.device, packet_id) if packet_id else None
         done = self._deliver_when_durable(connection, message)
         try:
             self.devices.report(way.device, message.payload, done, packet_id=packet_id, effect=effect)
-        except BadPatch as error:
+        except LogFull:
+            connection.waits_for = lane
+            return False
+        except (BadPatch, RecordTooLarge) as error:
             _log.warning("refused device=%s peer=%s topic=%s: %s", way.device, connection.peer, message.topic, error)
             connection.acknowledge(message, Reason.PAYLOAD_FORMAT_INVALID)
-            return
+            return True
         if packet_id:
-            self._lane_of[way.device, packet_id] = lane
+            self._open.setdefault(way.device, {})[packet_id] = lane
+        return True
 
     def _deliver_when_durable(self, connection: Connection, message: Message) -> Callable[[], None]:
         """Local subscribers hear of a message after the disk: a crash between the two cannot tell them twice."""
