@@ -46,9 +46,8 @@ class Outbound:
     def deliver(self, item: Outgoing, now: float) -> bool:
         """Sends or queues `item`; False: dropped."""
         if item.qos:
-            if self._repeat or self._state.queue or not self._room():
-                return self._state.put(item)
-            return self._send_new(item, now)
+            # While there is room nothing waits: `pump` has seen to that.
+            return self._send_new(item, now) if self._room() else self._state.put(item)
         return self._transmit(item, now, dup=False)
 
     def pump(self, now: float) -> None:

@@ -21,7 +21,7 @@ from tests.unit.mqtt.device import RECEIVE_MAXIMUM, Device
 LIMITS = Mqtt(receive_maximum=3, inflight_max=2)
 ALL = Subscription("#", 2)
 _QOS = st.integers(1, 2)
-_CUT = st.integers(1, 60)
+_CUT = st.just(10_000) | st.integers(1, 60)
 
 
 class Gateway:
@@ -128,7 +128,7 @@ class Delivery(RuleBasedStateMachine):
         assert self.gateway.session is not None
         self.to_device += self.gateway.session.take_output()
 
-    @rule(count=st.integers(1, 5))
+    @rule(count=st.integers(1, 3))
     def commit(self, count: int) -> None:
         self.gateway.commit(count)
 
@@ -139,6 +139,16 @@ class Delivery(RuleBasedStateMachine):
         self.gateway.session.close()
         self.gateway.session = None
         self.device.lose()
+
+    @rule(turns=st.integers(1, 3))
+    def connect_anew(self, turns: int) -> None:
+        """A new connection and a few turns on it, before anything more is durable: what is repeated meets what waits."""
+        if self._up:
+            self.lose_connection()
+        self.connect()
+        for _ in range(turns):
+            self.bytes_up(10_000)
+            self.bytes_down(10_000)
 
     @precondition(lambda self: not (self.gateway.state.in_flight or self.gateway.state.queue or self.device.unreleased))
     @rule()

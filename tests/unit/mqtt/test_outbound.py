@@ -148,6 +148,17 @@ def test_what_was_not_acknowledged_is_repeated(version: int) -> None:
     assert _payloads(later.answers()) == ["d", "e"]
 
 
+def test_releases_are_repeated_in_the_order_of_pubrec(version: int) -> None:
+    """[MQTT-4.6.0-4]."""
+    link = _open(version)
+    for text in "ab":
+        link.session.deliver(_message(text, 2), ALL)
+    link.send(packets.Pubrec(2), packets.Pubrec(1))
+    link.session.close()
+    later = _open_raw(version, link.state, LIMITS)
+    assert later.answers()[1:] == [packets.Pubrel(2), packets.Pubrel(1)]
+
+
 def _open_raw(version: int, state: SessionState, limits: Mqtt, **fields: object) -> Link:
     return Link(version, limits).connect(state, **fields)
 
