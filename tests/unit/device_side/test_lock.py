@@ -54,7 +54,10 @@ def test_the_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_a_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     with DirectoryLock(tmp_path):
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+        command = [sys.executable, "-c", "print(1, flush=True); input()"]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False)
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"1\n"  # Popen returns a moment before exec has closed the descriptors
     try:
         with DirectoryLock(tmp_path):
             assert child.poll() is None
