@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -102,7 +103,8 @@ class Daemon:
         self._pipeline.devices = self._devices
         self._downlink = DownlinkReader(data / "downlink", self._devices) if self._devices is not None else None
         self._desk = FrontDesk(loop, config, self._broker, self._pipeline, self._devices, self._clock)
-        self._bus_side = BusSide(loop, config.supervisor, config_path, positions=self._positions, on_note=self._on_note)
+        command = (sys.executable, "-m", "bridge.bus_side.main", "--config", str(config_path))
+        self._bus_side = BusSide(loop, config.supervisor, command, positions=self._positions, on_note=self._on_note)
         self._pool = ThreadPoolExecutor(config.limits.handshake_threads, thread_name_prefix="handshake")
         admission = Admission(config.limits, lambda: len(self._desk.connections))
         self._ports = [

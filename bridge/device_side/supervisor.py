@@ -9,16 +9,14 @@ import asyncio
 import contextlib
 import logging
 import socket
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from bridge.config import Supervisor as Settings
 from bridge.log import doorbell
 from bridge.log.doorbell import Doorbell, DoorbellClosed, Health, Note
 
 _log = logging.getLogger(__name__)
-_RING_INTERVAL_S = 0.002
+_RING_INTERVAL_S = 0.005
 """Positions only rise, so what is said less often costs nothing but this much of latency."""
 _STEADY_S = 60.0
 """A bus side that ran this long is not counted as failing again and again."""
@@ -31,7 +29,7 @@ class BusSide:
         self,
         loop: asyncio.AbstractEventLoop,
         settings: Settings,
-        config_path: Path,
+        command: Sequence[str],
         *,
         positions: Callable[[], Note],
         on_note: Callable[[Note], None],
@@ -39,7 +37,7 @@ class BusSide:
         """Args:
         loop: the process's event loop.
         settings: back-off and time-outs.
-        config_path: the configuration the child reads.
+        command: the child's program and its arguments; `--doorbell-fd N` is put behind them.
         positions: what the child is told: all positions as they are now.
         on_note: takes each note of the child.
         """
@@ -48,7 +46,7 @@ class BusSide:
         self.pid: int | None = None
         self._loop = loop
         self._settings = settings
-        self._config_path = config_path
+        self._command = tuple(command)
         self._positions = positions
         self._on_note = on_note
         self._process: asyncio.subprocess.Process | None = None
@@ -56,20 +54,27 @@ class BusSide:
         self._quiet = False
         self._asked = False
         self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Keeps one running until `stop`."""
+        try:
+            await self._keep_running()
+        finally:
+            self._ended.set()
+
+    async def _keep_running(self) -> None:
         delay = self._settings.restart_delay
         while True:
             started = self._loop.time()
-            status = await self._run_once()
+            ended = await self._run_once()
             if self._stopping.is_set():
                 return
             if self._loop.time() - started > _STEADY_S:
                 delay = self._settings.restart_delay
             self.restarts += 1
             self.health = Health("restarting")
-            _log.error("bus side ended with %s; starting it again in %g s", _status(status), delay)
+            _log.error("bus side %s; starting it again in %g s", ended, delay)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return
@@ -99,42 +104,49 @@ class BusSide:
             self._send()
 
     async def stop(self) -> None:
-        """Closes the door bell, which ends the child; one that does not end in time is killed."""
+        """Closes the door bell, which ends the child; one that does not end in time is killed. `run` returns then."""
         self._stopping.set()
         self._hang_up()
-        process, timeout = self._process, self._settings.stop_timeout
-        if process is None or self.pid is None:
-            return
+        timeout = self._settings.stop_timeout
         try:
-            await asyncio.wait_for(process.wait(), timeout)
+            await asyncio.wait_for(self._ended.wait(), timeout)
         except TimeoutError:
-            _log.error("bus side (process %s) did not end within %g s and is killed", process.pid, timeout)
-            process.kill()
+            _log.error("bus side (process %s) did not end within %g s and is killed", self.pid, timeout)
+            if self._process is not None and self.pid is not None:
+                self._process.kill()
 
-    async def _run_once(self) -> int:
-        mine, theirs = doorbell.pair()
+    async def _run_once(self) -> str:
+        """Returns how it ended, in words."""
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "bridge.bus_side.main",
-                "--config",
-                str(self._config_path),
-                "--doorbell-fd",
-                str(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-            )
-        finally:
-            theirs.close()
+            mine, self._process = await self._spawn()
+        except OSError as error:
+            return f"cannot be started ({error.strerror or error})"
         self.pid = self._process.pid
         _log.info("bus side started as process %s", self.pid)
-        self._pick_up(mine)
+        if self._stopping.is_set():
+            mine.close()
+        else:
+            self._pick_up(mine)
         try:
-            return await self._process.wait()
+            return f"ended with {_status(await self._process.wait())}"
         finally:
             self.pid = None
             self._hang_up()
+
+    async def _spawn(self) -> tuple[socket.socket, asyncio.subprocess.Process]:
+        """Our end of the door bell, and the child that has the other."""
+        mine, theirs = doorbell.pair()
+        number = theirs.fileno()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command, "--doorbell-fd", str(number), stdin=asyncio.subprocess.DEVNULL, pass_fds=(number,)
+            )
+        except OSError:
+            mine.close()
+            raise
+        finally:
+            theirs.close()
+        return mine, process
 
     def _pick_up(self, sock: socket.socket) -> None:
         self._doorbell = Doorbell(sock)
