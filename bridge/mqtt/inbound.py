@@ -135,8 +135,7 @@ class Inbound:
         if message.qos == 1:
             if self._closed:
                 return
-            if self.unanswered:
-                self.unanswered -= 1
+            self.unanswered -= 1
             if reason:
                 self._output.append(encode(packets.Puback(message.packet_id, reason), self._version))
             else:
@@ -176,8 +175,9 @@ class Inbound:
             self._output.append(_pack(_PUBCOMP, 2, packet_id))
 
     def _settle(self) -> None:
-        # The client counts PUBCOMP of an exchange from an earlier connection too, but never beyond the whole window.
-        self.unanswered = max(0, self.unanswered - 1)
+        # PUBCOMP of an exchange whose PUBLISH came by an earlier connection opens the client's window too, unless that
+        # is wide open when it arrives (MQTT5 §4.9). We cannot see that from here: so below zero, in the client's favour.
+        self.unanswered -= 1
 
     def close(self) -> None:
         """Nothing more goes out, and what only this connection needed is let go."""

@@ -15,6 +15,8 @@ from bridge.mqtt.packets import Packet
 from bridge.mqtt.properties import Property
 
 RECEIVE_MAXIMUM = 2
+PACKET_IDS = 100
+"""So few that they are soon used again, so many that some are free: PUBREL of earlier connections holds them too."""
 
 
 class Device:
@@ -73,7 +75,7 @@ class Device:
                 continue
             message = self.outbox.popleft()
             while message.packet_id in self.in_flight or not message.packet_id:
-                self._last_id = message.packet_id = self._last_id % 5 + 1
+                self._last_id = message.packet_id = self._last_id % PACKET_IDS + 1
             self.in_flight[message.packet_id] = message
             self._send(message)
 

@@ -200,6 +200,18 @@ def test_repetitions_count_against_the_new_connections_window() -> None:
     assert _reason(later.send(_publish(2, 3))) == Reason.RECEIVE_MAXIMUM_EXCEEDED
 
 
+def test_a_release_of_an_earlier_exchange_opens_the_window_too() -> None:
+    """PUBLISH and our PUBCOMP cross: the client, whose window was not full open, may send one more (4.9)."""
+    limits = Mqtt(receive_maximum=1)
+    state = SessionState("c", 5, 60, limits)
+    state.restore_incoming([5])
+    link = _open(5, state, limits)
+    assert link.send(packets.Pubrel(5)) == [Released(5)]
+    link.session.complete(5)
+    assert len(link.send(_publish(1, 1), _publish(1, 2))) == 2
+    assert _reason(link.send(_publish(1, 3))) == Reason.RECEIVE_MAXIMUM_EXCEEDED
+
+
 def test_version_3_1_1_has_no_receive_maximum() -> None:
     link = _open(4, limits=Mqtt(receive_maximum=3))
     assert len(link.send(*(_publish(1, packet_id) for packet_id in range(1, 101)))) == 100
