@@ -176,7 +176,7 @@ class Inbound:
 
     def _settle(self) -> None:
         # PUBCOMP of an exchange whose PUBLISH came by an earlier connection opens the client's window too, unless that
-        # is wide open when it arrives (MQTT5 §4.9). We cannot see that from here: so below zero, in the client's favour.
+        # is wide open when it arrives (MQTT5 §4.9). That is not seen here: so below zero, in the client's favour.
         self.unanswered -= 1
 
     def close(self) -> None:
