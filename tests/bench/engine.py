@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = [measure(case, payload, options.messages, options.runs) for case in CASES]
     _show(results, Console())
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": platform.processor(), "python": platform.python_version(), "results": results}
+    report = {"machine": platform.platform(), "python": platform.python_version(), "results": results}
     options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return 0
 
