@@ -98,7 +98,7 @@ class Limits(msgspec.Struct, frozen=True):
     read_bytes: Size = 64 * KIB
     """Read from one connection before others have their turn."""
     output_bytes: Size = 1 * MIB
-    """Waiting to be sent to one connection; beyond it QoS 0 is dropped for it and QoS 1 and 2 wait in its session."""
+    """Waiting to be sent to one connection; beyond it QoS 0 is dropped for it, beyond twice as much it is not read."""
     topics_remembered: Count = 256
     """Topics of one connection whose permission and route are remembered."""
     retained: Count = 100_000
@@ -228,6 +228,8 @@ class State(msgspec.Struct, frozen=True):
     topic: str = "device-state"
     lane: str = "state"
     document_max_bytes: Size = 256 * KIB
+    depth_max: Annotated[int, msgspec.Meta(ge=1, le=200)] = 64
+    """Objects and arrays nested in each other, in what a device reports and in what is desired of it."""
 
 
 class Downlink(msgspec.Struct, frozen=True):

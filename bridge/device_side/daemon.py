@@ -48,6 +48,7 @@ from bridge.security.keys import KeyFileError, load_public
 
 _log = logging.getLogger(__name__)
 DONE, FAILED = 0, 1
+_RELIEF_S = 0.25
 _TAIL_RECORDS, _TAIL_BYTES = 1000, 4 << 20
 EPOCH_KEY = "epoch"
 
@@ -125,6 +126,7 @@ class Daemon:
         ):
             self._loop.add_signal_handler(number, act)
         self._spawn(self._desk.sweep())
+        self._spawn(self._relieve_regularly())
         if self._downlink is not None:
             self._spawn(self._save_downlink_cursor(self._downlink))
         if self._notifier.watchdog_interval:
@@ -274,6 +276,12 @@ class Daemon:
         """All the bus side must know, whenever it starts."""
         downlink = self._downlink.saved if self._downlink is not None else 0
         return Note(committed=self._uplink.committed(), downlink_forwarded=downlink or None)
+
+    async def _relieve_regularly(self) -> None:
+        """Room comes back without a word where a segment has been made or the disk has caught up."""
+        while True:
+            await asyncio.sleep(_RELIEF_S)
+            self._relieved()
 
     async def _save_downlink_cursor(self, downlink: DownlinkReader) -> None:
         while True:

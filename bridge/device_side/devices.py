@@ -6,7 +6,9 @@ the cold store may be behind the log, never ahead, and the log's tail makes up f
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 
@@ -19,12 +21,15 @@ from bridge.device_side.documents import (
     Presence,
     apply_desired,
     apply_reported,
+    depth,
     with_presence,
     without_desired,
 )
 from bridge.device_side.uplink import Lane
+from bridge.log.errors import LogFull, RecordTooLarge
 from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, Record, encode, encode_context
 
+_log = logging.getLogger(__name__)
 _encode_document = msgspec.json.Encoder().encode
 _decode_document = msgspec.json.Decoder(Document).decode
 _decode_patch = msgspec.json.Decoder(dict[str, object]).decode
@@ -33,7 +38,7 @@ POSITION_KEY = "state-position"
 
 
 class BadPatch(Exception):
-    """What a device reported is not a JSON object, or its document would grow past its bound."""
+    """A reported or desired state that is not a JSON object, or with which a document would grow past its bounds."""
 
 
 class Devices:
@@ -91,7 +96,7 @@ class Devices:
                 self._documents[document.device] = document
                 self._cold.put("documents", document.device, record.payload)
         for document in list(self._documents.values()):
-            self._tell_device(document)
+            self._tell_device(document, "desired", "delta")
             if document.presence is not None and document.presence.state == "online":
                 self.offline(document.device, "gateway-stopped", None)
 
@@ -124,28 +129,33 @@ class Devices:
             patch = _decode_patch(payload)
         except (msgspec.DecodeError, RecursionError) as error:
             raise BadPatch(f"not a JSON object: {error}") from error
-        document = apply_reported(self._document(device), patch, self._clock.instant())
-        if len(_encode_document(document)) > self._settings.document_max_bytes:
-            raise BadPatch(f"the document would be larger than {self._settings.document_max_bytes} bytes")
+        self._check_depth(patch)
+        before = self._document(device)
+        document = apply_reported(before, patch, self._clock.instant())
+        self._check_size(document)
         self._append(document, done, packet_id=packet_id, effect=effect)
-        self._tell_device(document)
+        if document.delta != before.delta:
+            self._tell_device(document, "delta")
 
     def desire(self, device: str, desired: DesiredState | None, done: Callable[[], None]) -> None:
         """Takes a desired state over, or with None its removal; `done` when that is durable.
 
         Raises:
-            LogFull: as in `report`.
+            BadPatch, LogFull: as in `report`.
         """
+        if desired is not None:
+            self._check_depth(desired.state)
         before = self._document(device)
         after = apply_desired(before, desired, self._clock.instant()) if desired else without_desired(before)
         if after is None or after == before:
             done()
             return
+        self._check_size(after)
         self._append(after, done)
         if desired is None:
             for name in ("desired", "delta"):
                 self._retain(f"devices/{device}/state/{name}", b"")
-        self._tell_device(after)
+        self._tell_device(after, "desired", "delta")
 
     def relieved(self) -> None:
         """The lane takes records again: documents that changed meanwhile are written."""
@@ -161,11 +171,13 @@ class Devices:
 
     def _change(self, document: Document) -> None:
         """Presence does not wait: with the lane full the document changes here and is written when there is room."""
-        if self.lane.blocked:
+        try:
+            self._append(document, None)
+        except LogFull:
             self._documents[document.device] = document
             self._unwritten[document.device] = None
-        else:
-            self._append(document, None)
+        except RecordTooLarge as error:
+            _log.error("device=%s: its presence is not told: %s", document.device, error)
 
     def _append(
         self, document: Document, done: Callable[[], None] | None, *, packet_id: int = 0, effect: object = None
@@ -194,10 +206,19 @@ class Devices:
         self._documents[document.device] = document
         self._kick()
 
-    def _tell_device(self, document: Document) -> None:
+    def _check_size(self, document: Document) -> None:
+        if len(_encode_document(document)) > self._settings.document_max_bytes:
+            raise BadPatch(f"the document would be larger than {self._settings.document_max_bytes} bytes")
+
+    def _check_depth(self, state: dict[str, object]) -> None:
+        """What is nested deeper could be taken in and not be read again at the next start."""
+        if depth(state) > self._settings.depth_max:
+            raise BadPatch(f"nested deeper than {self._settings.depth_max} levels")
+
+    def _tell_device(self, document: Document, *names: Literal["desired", "delta"]) -> None:
         if document.desired is None:
             return
-        version = document.desired.version
-        for name, state in (("desired", document.desired.state), ("delta", document.delta)):
-            body = msgspec.json.encode({"version": version, "state": state})
+        for name in names:
+            state = document.desired.state if name == "desired" else document.delta
+            body = msgspec.json.encode({"version": document.desired.version, "state": state})
             self._retain(f"devices/{document.device}/state/{name}", body)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.device_side.devices import Devices
+from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.documents import DesiredState
 from bridge.log.cursor import Cursor
-from bridge.log.errors import LogDamaged
-from bridge.log.log_id import load_or_create_log_id
+from bridge.log.errors import LogDamaged, LogFull, RecordTooLarge
+from bridge.log.log_id import load_log_id
 from bridge.log.reader import LogReader
 from bridge.log.record import DESIRED, TOMBSTONE, Record, decode_context
 
@@ -57,7 +57,9 @@ class DownlinkReader:
         while not self._devices.lane.blocked:
             if not self._waiting and not self._read():
                 return
-            self._apply(self._waiting.popleft())
+            if not self._apply(self._waiting[0]):
+                return
+            self._waiting.popleft()
 
     def save(self) -> None:
         """Writes the cursor (blocks for an fsync; for a thread)."""
@@ -72,6 +74,8 @@ class DownlinkReader:
 
     def _read(self) -> bool:
         reader = self._reader or self._open()
+        if reader is None:
+            return False
         try:
             self._waiting.extend(reader.read(self._committed, _READ_RECORDS, _READ_BYTES))
         except LogDamaged as error:
@@ -79,28 +83,36 @@ class DownlinkReader:
             reader.skip_damage(self._committed)
         return bool(self._waiting)
 
-    def _open(self) -> LogReader:
-        self._log_id = load_or_create_log_id(self._directory)
+    def _open(self) -> LogReader | None:
+        """None where there is no log yet: only the bus side, which writes it, makes it."""
+        log_id = load_log_id(self._directory)
+        if log_id is None:
+            return None
+        self._log_id = log_id
         cursor = Cursor.load(self._directory)
         start = cursor.position if cursor is not None and cursor.log_id == self._log_id else 1
         self.position = self.saved = start
         self._reader = LogReader(self._directory, self._log_id, start)
         return self._reader
 
-    def _apply(self, record: Record) -> None:
+    def _apply(self, record: Record) -> bool:
+        """False: the state lane has no room, and nothing was applied."""
         self._applying.append(record.seq)
         done = self._completion(record.seq)
         if record.kind != DESIRED:
             done()
-            return
+            return True
         device, _, _ = decode_context(record.context)
         try:
             desired = None if record.flags & TOMBSTONE else _decode_desired(record.payload)
-        except msgspec.DecodeError as error:
+            self._devices.desire(device, desired, done)
+        except LogFull:
+            self._applying.pop()
+            return False
+        except (msgspec.DecodeError, RecursionError, BadPatch, RecordTooLarge) as error:
             _log.warning("skipped downlink record %s for device=%s: %s", record.seq, device, error)
             done()
-            return
-        self._devices.desire(device, desired, done)
+        return True
 
     def _completion(self, seq: int) -> Callable[[], None]:
         def done() -> None:

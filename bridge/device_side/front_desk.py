@@ -140,7 +140,6 @@ class FrontDesk:
             for connection in list(self.connections):
                 self._sweep_one(connection, now)
             self._broker.expire()
-            self.resume_held()
 
     def stop(self) -> None:
         """Says good-bye to every client; nothing more is taken in."""
