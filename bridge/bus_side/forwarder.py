@@ -36,6 +36,7 @@ class Forwarder:
         weights: Mapping[str, int],
         budget: Budget,
         backoff: Backoff,
+        linger_s: float,
         cursor_interval_s: float,
         gap_topic: str,
         gateway: str,
@@ -44,6 +45,7 @@ class Forwarder:
         """Args:
         uplink: directory of the lanes' directories.
         weights: of lanes; a lane that is not named has 1.
+        linger_s: pause between two transactions, in which more arrives.
         gap_topic: where the event goes that says which records are lost.
         wall_ns: reads the wall clock.
         """
@@ -54,6 +56,7 @@ class Forwarder:
         self._weights = weights
         self._budget = budget
         self._backoff = backoff
+        self._linger_s = linger_s
         self._cursor_interval_s = cursor_interval_s
         self._gap_topic = gap_topic
         self._gateway = gateway
@@ -102,6 +105,7 @@ class Forwarder:
             batches = self._next_batches()
             if batches:
                 await self._write(batches)
+                await asyncio.sleep(self._linger_s)
             else:
                 await self._bell.rung()
                 if self._bell.committed.keys() - self._lanes.keys():

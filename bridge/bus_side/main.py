@@ -128,6 +128,7 @@ def _forwarder(config: Config, bell: Bell, noise: Noise) -> Forwarder:
         weights={lane: settings.weight for lane, settings in config.lanes.items()},
         budget=Budget(limits.transaction_records, limits.transaction_bytes),
         backoff=_backoff(limits),
+        linger_s=limits.linger if config.kafka is not None else 0.0,
         cursor_interval_s=config.queue.cursor_interval,
         gap_topic=limits.event_topic,
         gateway=config.gateway.id,

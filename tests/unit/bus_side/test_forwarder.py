@@ -69,6 +69,7 @@ class Bench:
             weights={"normal": 1},
             budget=Budget(records_max, 1 << 20),
             backoff=Backoff(0.001, 0.01, lambda: 0.5),
+            linger_s=0.0,
             cursor_interval_s=0.01,
             gap_topic="events",
             gateway="gw-1",
