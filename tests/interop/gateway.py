@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +153,16 @@ class Gateway:
             for record in self.records(lane)
             if record.kind == MESSAGE
         ]
+
+    def forwarded(self, topic: str = "telemetry") -> list[bytes]:
+        """The values that the bus side has written for this Kafka topic, in order."""
+        found = []
+        for path in sorted((self.directory / "out").rglob("*.jsonl")):
+            for line in path.read_bytes().splitlines():
+                record = msgspec.json.decode(line)
+                if record["topic"] == topic:
+                    found.append((record.get("value") or "").encode() or b64decode(record.get("value_base64", "")))
+        return found
 
     def documents(self, device: str) -> list[dict[str, dict[str, object]]]:
         """Every state of the device's document in the log, oldest first."""
