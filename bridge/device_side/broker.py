@@ -115,6 +115,8 @@ class Broker:
             if client is not None:
                 self._forget(client)
             client = self._add(client_id, event.version, event.expiry_s)
+        if present and not event.expiry_s:
+            self._cold.put("sessions", client_id, None)  # from now on it ends with its connection
         client.state.version, client.state.expiry_s = event.version, event.expiry_s
         client.gone_at, client.will = None, event.will
         return client, present

@@ -106,6 +106,22 @@ def test_hand_shakes_end_with_a_session_that_was_not_to_stay(
     assert payloads(gateway) + payloads(gateway, "alarm") == [b"old", b"new"]
 
 
+def test_a_session_that_was_made_to_end_with_its_connection_does_not_come_back_with_a_kill(gateway: Gateway) -> None:
+    for expiry_s in (60, 0):
+        with Wire(gateway.port, "dev-1", version=5, clean=False, expiry_s=expiry_s) as wire:
+            assert wire.connected() == (expiry_s == 0)
+            wire.publish(TOPIC, b"old", 2, 7 + expiry_s)
+            wire.packet_ids(PUBREC, 1)
+            if not expiry_s:
+                gateway.kill()
+    gateway.start()
+    with Wire(gateway.port, "dev-1", version=5, clean=False, expiry_s=60) as wire:
+        assert not wire.connected()
+        wire.publish(TOPIC, b"new", 2, 7)
+        assert wire.packet_ids(PUBREC, 1) == [7]
+    assert payloads(gateway) == [b"old", b"old", b"new"]
+
+
 def test_many_open_exchanges_over_many_segments_and_kills(new_gateway: NewGateway) -> None:
     small = '[mqtt]\nmax_packet_size = "64 KiB"\nreceive_maximum = 1000\n[queue]\nsegment_bytes = "320 KiB"\n'
     gateway = new_gateway(small + 'free_space_floor = "1 MiB"\n').start()
