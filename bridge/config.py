@@ -99,6 +99,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Read from one connection before others have their turn."""
     output_bytes: Size = 1 * MIB
     """Waiting to be sent to one connection; beyond it QoS 0 is dropped for it, beyond twice as much it is not read."""
+    exchanges: Count = 1024
+    """QoS 2 exchanges of one device that wait for its PUBREL: every segment of the queue carries them on."""
     topics_remembered: Count = 256
     """Topics of one connection whose permission and route are remembered."""
     retained: Count = 100_000

@@ -122,6 +122,17 @@ class Connection:
             self.session.acknowledge(message, reason)
             self.flush_soon()
 
+    def decline(self, message: Message, reason: Reason) -> None:
+        """The message is not taken in.
+
+        MQTT 3.1.1 cannot say no: an acknowledgement would be a lie, so the connection ends [MQTT-3.3.5-2].
+        """
+        if self.session.version >= 5:
+            self.acknowledge(message, reason)
+        else:
+            self._take_back((message,))
+            self.dismiss(reason)
+
     def complete(self, packet_id: int) -> None:
         """The end of a QoS 2 hand-shake is on disk."""
         self.session.complete(packet_id)
@@ -169,7 +180,8 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        self._take_back()
+        self._take_back(self._held)
+        self._held = ()
         self.session.close()
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
@@ -233,13 +245,12 @@ class Connection:
         _log.exception("closing device=%s peer=%s: a mistake in the gateway", self.device, self.peer)
         self.close(LOST, will=True)
 
-    def _take_back(self) -> None:
-        """What was held was never taken in: the client says it again on its next connection, and then it counts."""
-        held, self._held = self._held, ()
+    def _take_back(self, events: Sequence[Event]) -> None:
+        """These were never taken in: when the client says them again on its next connection, they count."""
         state = self.session.state
         if state is None:
             return
-        for event in held:
+        for event in events:
             if type(event) is Message and event.qos == 2:
                 state.incoming.pop(event.packet_id, None)
             elif type(event) is Released and event.packet_id in state.incoming:

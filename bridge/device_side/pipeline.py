@@ -29,6 +29,10 @@ from bridge.security.envelope import Headers, Sealer
 _log = logging.getLogger(__name__)
 
 
+class TooManyExchanges(Exception):
+    """A device begins QoS 2 exchanges and does not end them."""
+
+
 class Way:
     """What becomes of one connection's messages on one topic."""
 
@@ -79,6 +83,7 @@ class Pipeline:
         self._broker = broker
         self._clock = clock
         self._remembered = limits.topics_remembered
+        self._exchanges = limits.exchanges
         self._open: dict[str, dict[int, Lane]] = {}
         """The lanes in which QoS 2 hand-shakes are open, by device and packet identifier."""
         for lane in uplink.lanes.values():
@@ -118,7 +123,7 @@ class Pipeline:
         except LogFull:
             connection.waits_for = lane
             return False
-        except (RecordTooLarge, rec.RecordError) as error:
+        except (RecordTooLarge, rec.RecordError, TooManyExchanges) as error:
             self._refuse(connection, message, Reason.QUOTA_EXCEEDED, str(error))
         return True
 
@@ -194,13 +199,9 @@ class Pipeline:
         return way
 
     def _refuse(self, connection: Connection, message: Message, reason: Reason, why: str) -> None:
-        """MQTT 3.1.1 cannot say no: an acknowledgement would be a lie, so the connection ends [MQTT-3.3.5-2]."""
         device, peer = connection.device, connection.peer
         _log.warning("refused device=%s peer=%s topic=%s: %s", device, peer, message.topic, why)
-        if connection.session.version >= 5:
-            connection.acknowledge(message, reason)
-        else:
-            connection.dismiss(reason)
+        connection.decline(message, reason)
 
     def _way(self, device: str, topic: str) -> Way:
         if self.devices is not None and topic == f"devices/{device}/state/reported":
@@ -225,7 +226,7 @@ class Pipeline:
             flags |= rec.CLOCK_SYNCHRONISED
         effect: Effect | None = None
         if message.qos == 2 and message.packet_id:
-            effect = Opened(way.device, message.packet_id)
+            effect = self._opening(way.device, message.packet_id)
         record = rec.encode(
             rec.MESSAGE, flags, message.packet_id, time.time_ns(), time.monotonic_ns(), way.context, headers, payload
         )
@@ -238,13 +239,16 @@ class Pipeline:
         """A device's reported state: to its document, which the state lane makes durable. False: as in `publish`."""
         assert self.devices is not None
         packet_id = message.packet_id if message.qos == 2 else 0
-        effect = Opened(way.device, packet_id) if packet_id else None
         done = self._deliver_when_durable(connection, message)
         try:
+            effect = self._opening(way.device, packet_id) if packet_id else None
             self.devices.report(way.device, message.payload, done, packet_id=packet_id, effect=effect)
         except LogFull:
             connection.waits_for = lane
             return False
+        except TooManyExchanges as error:
+            self._refuse(connection, message, Reason.QUOTA_EXCEEDED, str(error))
+            return True
         except (BadPatch, RecordTooLarge) as error:
             _log.warning("refused device=%s peer=%s topic=%s: %s", way.device, connection.peer, message.topic, error)
             connection.acknowledge(message, Reason.PAYLOAD_FORMAT_INVALID)
@@ -252,6 +256,11 @@ class Pipeline:
         if packet_id:
             self._open.setdefault(way.device, {})[packet_id] = lane
         return True
+
+    def _opening(self, device: str, packet_id: int) -> Opened:
+        if len(self._open.get(device, ())) >= self._exchanges:
+            raise TooManyExchanges(f"{self._exchanges} QoS 2 messages wait for its PUBREL already")
+        return Opened(device, packet_id)
 
     def _deliver_when_durable(self, connection: Connection, message: Message) -> Callable[[], None]:
         """Local subscribers hear of a message after the disk: a crash between the two cannot tell them twice."""

@@ -122,6 +122,26 @@ def test_a_session_that_was_made_to_end_with_its_connection_does_not_come_back_w
     assert payloads(gateway) == [b"old", b"old", b"new"]
 
 
+@pytest.mark.parametrize("topic", [TOPIC, REPORTED])
+def test_a_device_that_never_releases_is_stopped_and_the_others_are_not(gateway: Gateway, topic: str) -> None:
+    """MQTT 3.1.1 knows no receive maximum; what stays open is carried from segment to segment."""
+    with Wire(gateway.port, "dev-1", clean=False) as wire:
+        wire.connected()
+        for number in range(1, 1025):
+            wire.publish(topic, b"{}", 2, number)
+        assert wire.packet_ids(PUBREC, 1024) == list(range(1, 1025))
+        wire.publish(topic, b"{}", 2, 1025)
+        with pytest.raises(ConnectionError):
+            wire.receive()
+    assert f"topic={topic}: 1024 QoS 2 messages wait for its PUBREL already" in gateway.log()
+    with Wire(gateway.port, "dev-1", clean=False) as wire:
+        assert wire.connected()
+        wire.send(pubrel(1))
+        assert wire.packet_ids(PUBCOMP, 1) == [1]
+        wire.publish(topic, b"{}", 2, 1025, dup=True)
+        assert wire.packet_ids(PUBREC, 1) == [1025]
+
+
 def test_many_open_exchanges_over_many_segments_and_kills(new_gateway: NewGateway) -> None:
     small = '[mqtt]\nmax_packet_size = "64 KiB"\nreceive_maximum = 1000\n[queue]\nsegment_bytes = "320 KiB"\n'
     gateway = new_gateway(small + 'free_space_floor = "1 MiB"\n').start()
