@@ -7,6 +7,7 @@ import signal
 import time
 
 from tests.support.kafka.ledger import exactly_once_in_order, numbers_by_device
+from tests.support.kafka.open_transaction import open_transaction
 
 DEVICES = [f"dev-{number:05d}" for number in range(20)]
 
@@ -96,20 +97,22 @@ def test_transaction_that_timed_out_is_no_other_gateway(kafka, make_site, read):
     bus = site.start()
     site.wait_for("connected")
     moments = random.Random(3)
-    for _ in range(10):
-        # Frozen in the middle of the stream for longer than a transaction may be open, until it was in one.
-        for _ in range(10):
-            site.feed.publish(DEVICES, 20)
-            site.tell()
-        time.sleep(moments.uniform(0, 0.015))
+    for _ in range(50):
+        for _ in range(3):
+            site.feed.publish(DEVICES, 100)
+        site.tell()
+        time.sleep(moments.uniform(0.005, 0.04))
         bus.signal(signal.SIGSTOP)
-        time.sleep(2)
+        time.sleep(0.2)  # what was just being committed is so now
+        caught = open_transaction(kafka.address, site.topic)
+        time.sleep(1.2 if caught else 0)  # longer than a transaction may be open, shorter than a request may take
         bus.signal(signal.SIGCONT)
         site.wait()
-        if site.said("longer than kafka.transaction_timeout"):
+        if caught:
             break
     else:
         raise AssertionError("it was never in a transaction")
+    assert site.said("longer than kafka.transaction_timeout")
     assert bus.health.state == "connected"
     assert exactly_once_in_order(read(kafka.address, site.topic), site.feed.written)
 

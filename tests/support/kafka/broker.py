@@ -95,7 +95,14 @@ class Broker:
 
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
-        tool = [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings)]
+        tool = [
+            *self._java(),
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster}",
+            "-c",
+            str(self._settings),
+        ]
         done = subprocess.run(tool, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BrokerError(f"kafka.tools.StorageTool format failed:\n{done.stdout}{done.stderr}")
@@ -142,6 +149,8 @@ def _single_node(port: int, controller_port: int, data: Path) -> dict[str, str]:
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
         "transaction.state.log.num.partitions": "1",
+        # A transaction that is open for too long is ended then, not up to ten seconds later.
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
         "group.initial.rebalance.delay.ms": "0",
     }
 
