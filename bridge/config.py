@@ -95,7 +95,7 @@ class Limits(msgspec.Struct, frozen=True):
     handshake_timeout: Timeout = 10.0
     connect_timeout: Timeout = 10.0
     """From the handshake to CONNECT."""
-    read_bytes: Size = 64 * KIB
+    read_bytes: Annotated[Size, msgspec.Meta(ge=16 * KIB)] = 64 * KIB
     """Read from one connection before others have their turn."""
     output_bytes: Size = 1 * MIB
     """Waiting to be sent to one connection; beyond it QoS 0 is dropped for it, beyond twice as much it is not read."""

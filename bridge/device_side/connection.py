@@ -4,7 +4,8 @@ It moves bytes and knows when it may read; what the bytes mean is the session's 
 pipeline's, who may be a client the broker's.
 
 A TLS socket is a non-blocking `ssl.SSLSocket` read with `recv` when the loop says it is readable: measured at less than
-half the CPU of the loop's own TLS, which goes through memory BIOs (docs/decisions.md).
+half the CPU of the loop's own TLS, which goes through memory BIOs (docs/decisions.md). A read takes a whole TLS record
+(`limits.read_bytes` is never less), so nothing is left in the TLS layer of which the loop does not know.
 """
 
 from __future__ import annotations
@@ -88,7 +89,6 @@ class Connection:
         self._sock = sock
         self._fd = sock.fileno()
         self._recv: Callable[[int], bytes] = sock.recv
-        self._buffered: Callable[[], int] | None = sock.pending if isinstance(sock, ssl.SSLSocket) else None
         self._limits = limits
         self._unsent = b""
         """What the socket would not take."""
@@ -103,8 +103,6 @@ class Connection:
     def start(self) -> None:
         """Begins to read."""
         self._resume_reading()
-        if self._buffered is not None and self._buffered():
-            self._loop.call_soon(self._on_readable)
 
     @property
     def held(self) -> bool:
@@ -172,8 +170,6 @@ class Connection:
         if not self._held and not self.closed:
             self._resume_reading()
             self._receive(b"")
-            if self._buffered is not None and self._buffered():
-                self._loop.call_soon(self._on_readable)
 
     def close(self, reason: str, *, will: bool) -> None:
         """Ends the connection now; harmless when it has ended."""
@@ -208,9 +204,6 @@ class Connection:
             self.end()
             return
         self._receive(data)
-        # TLS may hold decrypted bytes of which the kernel knows nothing: come back for them after the others' turn.
-        if self._buffered is not None and not self.closed and self._buffered():
-            self._loop.call_soon(self._on_readable)
 
     def _receive(self, data: bytes) -> None:
         self.last_received = now = self._loop.time()
@@ -220,7 +213,8 @@ class Connection:
             self._fault()
             return
         self._process(events)
-        self.flush_soon()
+        if self.session.has_output or self.session.closed:
+            self.flush_soon()
 
     def _process(self, events: Sequence[Event]) -> None:
         publish, index = self._owner.publish, 0

@@ -164,6 +164,11 @@ class Session:
         return data
 
     @property
+    def has_output(self) -> bool:
+        """Whether `take_output` would give anything."""
+        return bool(self._output)
+
+    @property
     def output_bytes(self) -> int:
         """Bytes of messages to the client that `take_output` has not yet given away (acknowledgements not counted)."""
         return self._outbound.output_bytes if self._outbound is not None else 0
