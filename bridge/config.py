@@ -205,7 +205,7 @@ class Kafka(msgspec.Struct, frozen=True):
     """Of one Kafka record batch; below the broker's message.max.bytes."""
     transaction_records: Count = 20_000
     transaction_bytes: Size = 16 * MIB
-    linger: Duration = 0.005
+    linger: Duration = 0.01
     """Pause between two transactions, in which more arrives. Kafka takes about as long to end the last one, so it costs
     hardly any latency and spares the requests that ask too early."""
     transaction_timeout: Timeout = 60.0

