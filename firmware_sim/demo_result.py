@@ -76,7 +76,7 @@ def show_table(result: Result, screen: Screen) -> None:
     screen.console.print()
     screen.console.print(findings_table(rows))
     screen.say(f"Read by a consumer with read_committed that reads along; Kafka is {result.kafka}.", "dim")
-    screen.say("CPU: so few messages a second share no fdatasync; ./dev bench ingest measures what it costs under load.", "dim")
+    screen.say("CPU: so few messages a second share no fdatasync; ./dev bench ingest shows the cost under load.", "dim")
     for name, wrong in found.wrongs().items():
         for example in wrong.examples:
             screen.say(f"{name}: {example}", "red")
