@@ -115,9 +115,8 @@ class Daemon:
 
     async def run(self) -> int:
         """Serves until asked to stop; returns the exit code."""
-        for device in self._broker.restore(self._pipeline.open_handshakes()):
-            if self._pipeline.can_reset(device):
-                self._pipeline.reset(device, lambda: None)
+        for device in self._broker.restore(self._pipeline.exchanges.by_device()):
+            self._pipeline.exchanges.abandon(device)
         self._restore_documents()
         for number, act in (
             (signal.SIGTERM, self._stop.set),

@@ -139,7 +139,8 @@ class FrontDesk:
             now = self.loop.time()
             for connection in list(self.connections):
                 self._sweep_one(connection, now)
-            self._broker.expire()
+            for client_id in self._broker.expire():
+                self._pipeline.exchanges.abandon(client_id)
 
     def stop(self) -> None:
         """Says good-bye to every client; nothing more is taken in."""
@@ -168,7 +169,7 @@ class FrontDesk:
             connection.session.refuse(reason)
             connection.farewell("refused")
             return True
-        if not self._broker.will_resume(event, client_id) and not self._pipeline.can_reset(client_id):
+        if not self._broker.will_resume(event, client_id) and not self._pipeline.exchanges.can_reset(client_id):
             return False
         client, present = self._broker.open_session(event, client_id)
         client.connection, connection.client, connection.device = connection, client, client.device
@@ -186,7 +187,7 @@ class FrontDesk:
         if present:
             admit()
         else:
-            self._pipeline.reset(client_id, reset_durable)
+            self._pipeline.exchanges.reset(client_id, reset_durable)
         return True
 
     def _refusal(self, connection: Connection, event: ConnectRequested, client_id: str) -> tuple[Reason, str] | None:
@@ -213,7 +214,7 @@ class FrontDesk:
         connection.resume()
 
     def _released(self, connection: Connection, event: Released) -> bool:
-        return self._pipeline.released(connection, event.packet_id)
+        return self._pipeline.exchanges.released(connection, event.packet_id)
 
     def _subscribe(self, connection: Connection, event: SubscribeRequested) -> bool:
         client = connection.client

@@ -15,7 +15,8 @@ from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
 from bridge.device_side.connection import Connection
 from bridge.device_side.devices import BadPatch, Devices
-from bridge.device_side.handshakes import Effect, Opened, Released, Reset
+from bridge.device_side.exchanges import Exchanges, TooManyExchanges
+from bridge.device_side.handshakes import Opened
 from bridge.device_side.routing import Routing
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log import record as rec
@@ -27,10 +28,6 @@ from bridge.security.acl import Acl
 from bridge.security.envelope import Headers, Sealer
 
 _log = logging.getLogger(__name__)
-
-
-class TooManyExchanges(Exception):
-    """A device begins QoS 2 exchanges and does not end them."""
 
 
 class Way:
@@ -74,6 +71,8 @@ class Pipeline:
         clock: for the records' times.
         limits: bounds of what is remembered.
         """
+        self.exchanges = Exchanges(uplink, limits.exchanges)
+        """The QoS 2 exchanges that publications begin."""
         self.devices: Devices | None = None
         """Set where device documents are kept."""
         self._acl = acl
@@ -83,12 +82,6 @@ class Pipeline:
         self._broker = broker
         self._clock = clock
         self._remembered = limits.topics_remembered
-        self._exchanges = limits.exchanges
-        self._open: dict[str, dict[int, Lane]] = {}
-        """The lanes in which QoS 2 hand-shakes are open, by device and packet identifier."""
-        for lane in uplink.lanes.values():
-            for device, ids in lane.handshakes_at_start.items():
-                self._open.setdefault(device, {}).update(dict.fromkeys(ids, lane))
 
     def publish(self, connection: Connection, message: Message) -> bool:
         """Takes one message in; False: its lane takes nothing now, offer it again.
@@ -140,48 +133,6 @@ class Pipeline:
         except (LogError, rec.RecordError) as error:
             _log.error("lost device=%s topic=%s: its will is not in the queue: %s", device, message.topic, error)
 
-    def released(self, connection: Connection, packet_id: int) -> bool:
-        """PUBREL: the hand-shake's end goes to the lane it began in, PUBCOMP follows. False: as in `publish`."""
-        device = connection.device
-        lanes = self._open.get(device, {})
-        lane = lanes.get(packet_id)
-        if lane is None:
-            connection.complete(packet_id)
-            return True
-        if lane.blocked:
-            connection.waits_for = lane
-            return False
-        del lanes[packet_id]
-        if not lanes:
-            del self._open[device]
-        effect = Released(device, packet_id)
-        self._control(lane, rec.RELEASE, device, packet_id, lambda: connection.complete(packet_id), effect)
-        return True
-
-    def can_reset(self, device: str) -> bool:
-        """Whether the lanes with hand-shakes of the device take records now."""
-        return not any(lane.blocked for lane in self._open.get(device, {}).values())
-
-    def reset(self, device: str, done: Callable[[], None]) -> None:
-        """The device's session is over: its hand-shakes end; `done` when that is durable. Needs `can_reset`."""
-        lanes = {lane.name: lane for lane in self._open.pop(device, {}).values()}
-        left = len(lanes)
-        if not left:
-            done()
-
-        def one_done() -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                done()
-
-        for lane in lanes.values():
-            self._control(lane, rec.RESET, device, 0, one_done, Reset(device))
-
-    def open_handshakes(self) -> dict[str, set[int]]:
-        """QoS 2 packet identifiers whose PUBREL has not come, by device."""
-        return {device: set(lanes) for device, lanes in self._open.items()}
-
     def _find(self, connection: Connection, message: Message) -> Way | None:
         """The way of a topic the connection has not used yet; None: it was refused."""
         device, topic = connection.device, message.topic
@@ -224,15 +175,15 @@ class Pipeline:
         flags = message.qos | (rec.RETAIN if message.retain else 0) | (rec.DUP if message.dup else 0)
         if self._clock.synchronised():
             flags |= rec.CLOCK_SYNCHRONISED
-        effect: Effect | None = None
+        effect: Opened | None = None
         if message.qos == 2 and message.packet_id:
-            effect = self._opening(way.device, message.packet_id)
+            effect = self.exchanges.opening(way.device, message.packet_id)
         record = rec.encode(
             rec.MESSAGE, flags, message.packet_id, time.time_ns(), time.monotonic_ns(), way.context, headers, payload
         )
         lane.append(record, token, effect)
         if effect is not None:
-            self._open.setdefault(way.device, {})[message.packet_id] = lane
+            self.exchanges.opened(effect, lane)
         self._uplink.kick_soon()
 
     def _report(self, connection: Connection, message: Message, way: Way, lane: Lane) -> bool:
@@ -241,7 +192,7 @@ class Pipeline:
         packet_id = message.packet_id if message.qos == 2 else 0
         done = self._deliver_when_durable(connection, message)
         try:
-            effect = self._opening(way.device, packet_id) if packet_id else None
+            effect = self.exchanges.opening(way.device, packet_id) if packet_id else None
             self.devices.report(way.device, message.payload, done, packet_id=packet_id, effect=effect)
         except LogFull:
             connection.waits_for = lane
@@ -253,14 +204,9 @@ class Pipeline:
             _log.warning("refused device=%s peer=%s topic=%s: %s", way.device, connection.peer, message.topic, error)
             connection.acknowledge(message, Reason.PAYLOAD_FORMAT_INVALID)
             return True
-        if packet_id:
-            self._open.setdefault(way.device, {})[packet_id] = lane
+        if effect is not None:
+            self.exchanges.opened(effect, lane)
         return True
-
-    def _opening(self, device: str, packet_id: int) -> Opened:
-        if len(self._open.get(device, ())) >= self._exchanges:
-            raise TooManyExchanges(f"{self._exchanges} QoS 2 messages wait for its PUBREL already")
-        return Opened(device, packet_id)
 
     def _deliver_when_durable(self, connection: Connection, message: Message) -> Callable[[], None]:
         """Local subscribers hear of a message after the disk: a crash between the two cannot tell them twice."""
@@ -272,13 +218,6 @@ class Pipeline:
                 connection.acknowledge(message)
 
         return durable
-
-    def _control(self, lane: Lane, kind: int, device: str, packet_id: int, token: Token, effect: Effect) -> None:
-        """Appends a record that is about hand-shakes only and is not forwarded."""
-        context = rec.encode_context(device, "", "")
-        record = rec.encode(kind, 0, packet_id, time.time_ns(), time.monotonic_ns(), context, b"", b"")
-        lane.append(record, token, effect)
-        self._uplink.kick_soon()
 
 
 def _headers(properties: Mapping[int, object]) -> list[tuple[str, bytes]]:

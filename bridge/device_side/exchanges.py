@@ -1,0 +1,99 @@
+"""The open QoS 2 exchanges of all devices, and in which lane's log each began: there it must end.
+
+An exchange ends with its PUBREL, or with the session it belongs to. Each end is a record, because after a crash an
+exchange that only seems open would make a new message with its packet identifier pass for a repetition, and be lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from bridge.device_side.connection import Connection
+from bridge.device_side.handshakes import Opened, Released, Reset
+from bridge.device_side.uplink import Lane, Token, Uplink
+from bridge.log.record import RELEASE, RESET, encode, encode_context
+
+
+class TooManyExchanges(Exception):
+    """The device leaves more QoS 2 exchanges open than the queue's segments can carry on (`limits.exchanges`)."""
+
+
+class Exchanges:
+    """Device → packet identifier → lane."""
+
+    def __init__(self, uplink: Uplink, limit: int) -> None:
+        """Takes up what the lanes' logs say is open; `limit`: exchanges of one device."""
+        self._uplink = uplink
+        self._limit = limit
+        self._open: dict[str, dict[int, Lane]] = {}
+        for lane in uplink.lanes.values():
+            for device, ids in lane.handshakes_at_start.items():
+                self._open.setdefault(device, {}).update(dict.fromkeys(ids, lane))
+
+    def by_device(self) -> dict[str, set[int]]:
+        """Packet identifiers whose PUBREL has not come."""
+        return {device: set(lanes) for device, lanes in self._open.items()}
+
+    def opening(self, device: str, packet_id: int) -> Opened:
+        """What the PUBLISH record is to be appended with; `opened` is to follow.
+
+        Raises:
+            TooManyExchanges: the device has to end some first.
+        """
+        if len(self._open.get(device, ())) >= self._limit:
+            raise TooManyExchanges(f"{self._limit} QoS 2 messages wait for its PUBREL already")
+        return Opened(device, packet_id)
+
+    def opened(self, effect: Opened, lane: Lane) -> None:
+        """The record was appended to `lane`."""
+        self._open.setdefault(effect.device, {})[effect.packet_id] = lane
+
+    def released(self, connection: Connection, packet_id: int) -> bool:
+        """PUBREL: PUBCOMP follows when that is durable. False: the lane takes nothing now, offer it again."""
+        device = connection.device
+        lanes = self._open.get(device, {})
+        lane = lanes.get(packet_id)
+        if lane is None:
+            connection.complete(packet_id)
+            return True
+        if lane.blocked:
+            connection.waits_for = lane
+            return False
+        del lanes[packet_id]
+        if not lanes:
+            del self._open[device]
+        self._append(lane, RELEASE, packet_id, lambda: connection.complete(packet_id), Released(device, packet_id))
+        return True
+
+    def can_reset(self, device: str) -> bool:
+        """Whether the lanes in which the device has exchanges take records now."""
+        return not any(lane.blocked for lane in self._open.get(device, {}).values())
+
+    def reset(self, device: str, done: Callable[[], None]) -> None:
+        """The device's session is over: its exchanges end; `done` when that is durable. Needs `can_reset`."""
+        lanes = {lane.name: lane for lane in self._open.pop(device, {}).values()}
+        left = len(lanes)
+        if not left:
+            done()
+
+        def one_done() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                done()
+
+        for lane in lanes.values():
+            self._append(lane, RESET, 0, one_done, Reset(device))
+
+    def abandon(self, device: str) -> None:
+        """The device's session is over and nobody waits: as `reset`, or left to its next session where a lane is full."""
+        if self.can_reset(device):
+            self.reset(device, lambda: None)
+
+    def _append(self, lane: Lane, kind: int, packet_id: int, token: Token, effect: Released | Reset) -> None:
+        """A record that is about exchanges only and is not forwarded."""
+        context = encode_context(effect.device, "", "")
+        record = encode(kind, 0, packet_id, time.time_ns(), time.monotonic_ns(), context, b"", b"")
+        lane.append(record, token, effect)
+        self._uplink.kick_soon()
