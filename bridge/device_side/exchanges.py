@@ -87,7 +87,7 @@ class Exchanges:
             self._append(lane, RESET, 0, one_done, Reset(device))
 
     def abandon(self, device: str) -> None:
-        """The device's session is over and nobody waits: as `reset`, or left to its next session where a lane is full."""
+        """The device's session is over and nobody waits: as `reset`; a full lane leaves it to the next session."""
         if self.can_reset(device):
             self.reset(device, lambda: None)
 
