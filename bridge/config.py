@@ -144,6 +144,7 @@ class Queue(msgspec.Struct, frozen=True):
     on_full: Literal["block"] = "block"
     """`block`: acknowledgements wait and reading stops; nothing acknowledged is ever dropped."""
     segment_bytes: Size = 16 * MIB
+    """At least twice `mqtt.max_packet_size` and 120 KiB; a lane takes at least four times that."""
     spare_segments: Count = 1
     """Segments of each lane written out with zeros ahead of time."""
     spare_segments_max: Count = 4

@@ -13,16 +13,23 @@ from bridge.device_filter import DeviceFilter
 from bridge.mqtt.topics import SHARE_PREFIX, is_valid_filter
 from bridge.units import format_size
 
-RECORD_OVERHEAD: Final = 64 * KIB
-"""Bytes that a packet may grow by on its way into a segment: topic, headers, seal, frame, the segment's own header."""
+RECORD_OVERHEAD: Final = 48 * KIB
+"""Bytes that a packet may grow by on its way into a record: names, headers (at most 64 KiB of them), the seal."""
+SEGMENT_OVERHEAD: Final = 12 * KIB
+"""Bytes of a half segment that are no record's: headers and padding."""
+SEGMENTS_MIN: Final = 4
+"""A lane whose bound does not hold as many segments makes them smaller."""
 
 _NAME = r"[A-Za-z0-9._-]{1,%d}"
 GATEWAY_ID: Final = re.compile(_NAME % 128, re.ASCII)
 _KAFKA_TOPIC = re.compile(_NAME % 249, re.ASCII)
 _LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
+_URL_PATH = re.compile(r"/[A-Za-z0-9._~/-]*", re.ASCII)
 GATEWAY_ID_ALLOWED: Final = "1 to 128 of the characters A-Z a-z 0-9 . _ -"
 _KAFKA_TOPIC_ALLOWED = '1 to 249 of the characters A-Z a-z 0-9 . _ - (and neither "." nor "..")'
 _FILTER_ALLOWED = 'an MQTT topic filter: + alone in its level, # alone in the last, "{device}" for the device id'
+_ACCOUNT = ("username", "password_file")
+_TOKEN = ("token_endpoint", "client_id", "client_secret_file")
 _LANE_ALLOWED = "1 to 32 of the characters a-z 0-9 _ -, a letter or digit first"
 
 Rule = Callable[[Config], Iterator[Finding]]
@@ -190,28 +197,41 @@ def _key_pair(security: KafkaSecurity, path: KeyPath) -> Iterator[Finding]:
 
 
 def _segments(config: Config) -> Iterator[Finding]:
-    """Whatever is taken in must fit into a segment, and a lane needs one to write and one to forward from."""
-    yield from _segment(config, ("queue",), config.queue.segment_bytes, config.queue.max_bytes)
+    """Whatever is taken in must fit into a segment, and a lane needs some to write and some to forward from."""
+    packet = (config.mqtt.max_packet_size, ("mqtt", "max_packet_size"))
+    document = (config.state.document_max_bytes if config.state else 0, ("state", "document_max_bytes"))
+    queue = config.queue
+    state = config.state.lane if config.state else ""
+    by_default = [document if name == state else packet for name in config.lane_names() if name not in config.lanes]
+    yield from _segment(("queue",), queue.segment_bytes, queue.max_bytes, max([*by_default, (0, packet[1])]))
     for name, lane in config.lanes.items():
-        if lane.segment_bytes is not None or lane.max_bytes is not None:
-            segment_bytes = lane.segment_bytes or config.queue.segment_bytes
-            yield from _segment(config, ("lanes", name), segment_bytes, lane.max_bytes or config.queue.max_bytes)
-    yield from _segment(config, ("downlink",), config.downlink.segment_bytes, config.downlink.max_bytes)
+        segment_bytes, max_bytes = lane.segment_bytes or queue.segment_bytes, lane.max_bytes or queue.max_bytes
+        yield from _segment(("lanes", name), segment_bytes, max_bytes, document if name == state else packet)
+    downlink = config.downlink
+    yield from _segment(("downlink",), downlink.segment_bytes, downlink.max_bytes, max(packet, document))
 
 
-def _segment(config: Config, path: KeyPath, segment_bytes: int, max_bytes: int) -> Iterator[Finding]:
-    largest, name = max(
-        (config.mqtt.max_packet_size, "mqtt.max_packet_size"),
-        (config.state.document_max_bytes if config.state else 0, "state.document_max_bytes"),
-    )
-    if segment_bytes < largest + RECORD_OVERHEAD:
-        least = f"at least {name} and 64 KiB, {format_size(largest + RECORD_OVERHEAD)}"
-        needs: tuple[KeyPath, ...] = (tuple(name.split(".")), ("queue", "segment_bytes"))
+def segment_least(largest: int) -> int:
+    """Bytes of a segment that holds a packet of `largest` bytes: a record and a checkpoint take up to half each."""
+    return -(-2 * (largest + RECORD_OVERHEAD + SEGMENT_OVERHEAD) // (4 * KIB)) * 4 * KIB
+
+
+def _segment(path: KeyPath, segment_bytes: int, max_bytes: int, largest: tuple[int, KeyPath]) -> Iterator[Finding]:
+    size, setting = largest
+    needed = segment_least(size)
+    if segment_bytes < needed:
+        least = f"at least twice {'.'.join(map(str, setting))} and 120 KiB, {format_size(needed)}"
+        needs: tuple[KeyPath, ...] = (setting, ("queue", "segment_bytes"))
         problem = f"{format_size(segment_bytes)} does not hold the largest message"
         yield Finding((*path, "segment_bytes"), problem, least, needs=needs)
     if max_bytes < 2 * segment_bytes:
         least = f"at least two segments, {format_size(2 * segment_bytes)}"
         needs = (("queue", "segment_bytes"), ("queue", "max_bytes"))
+        yield Finding((*path, "max_bytes"), f"{format_size(max_bytes)} is too little", least, needs=needs)
+    elif segment_bytes >= needed > max_bytes // SEGMENTS_MIN:
+        least = f"at least {SEGMENTS_MIN} segments that each hold the largest message, "
+        least += format_size(SEGMENTS_MIN * needed)
+        needs = (setting, ("queue", "segment_bytes"), ("queue", "max_bytes"))
         yield Finding((*path, "max_bytes"), f"{format_size(max_bytes)} is too little", least, needs=needs)
 
 

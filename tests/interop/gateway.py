@@ -51,7 +51,7 @@ tls = {{ certificate = "{certificate}", private_key = "{key}", client_ca = "{ca}
 SMALL_QUEUE = """
 [queue]
 free_space_floor = "1 MiB"
-segment_bytes = "2 MiB"
+segment_bytes = "2.5 MiB"
 """
 
 

@@ -22,6 +22,8 @@ free_space_floor = "1 MiB"
 segment_bytes = "512 KiB"
 [lanes.alarm]
 max_bytes = "1 MiB"
+[lanes.state]
+segment_bytes = "1 MiB"
 [limits]
 connect_timeout = "1 s"
 """

@@ -144,7 +144,8 @@ def test_a_device_that_never_releases_is_stopped_and_the_others_are_not(gateway:
 
 def test_many_open_exchanges_over_many_segments_and_kills(new_gateway: NewGateway) -> None:
     small = '[mqtt]\nmax_packet_size = "64 KiB"\nreceive_maximum = 1000\n[queue]\nsegment_bytes = "320 KiB"\n'
-    gateway = new_gateway(small + 'free_space_floor = "1 MiB"\n').start()
+    small += 'free_space_floor = "1 MiB"\n[lanes.state]\nsegment_bytes = "1 MiB"\n'
+    gateway = new_gateway(small).start()
     everything = range(1, 121)
     for life in range(3):
         with Wire(gateway.port, "dev-1", clean=False) as wire:

@@ -31,7 +31,7 @@ bind = "127.0.0.1:{port}"
 tls = {{ certificate = "certs/server.pem", private_key = "certs/server.key", client_ca = "certs/ca.pem" }}
 
 [queue]
-segment_bytes = "2 MiB"
+segment_bytes = "2.5 MiB"
 free_space_floor = "64 MiB"
 
 [[routes]]

@@ -266,14 +266,17 @@ def test_kafka_with_an_account_is_read() -> None:
         ('[queue]\nmax_bytes = "16 MiB"\n', ["queue.max_bytes"]),
         ('[lanes.normal]\nsegment_bytes = "1 MiB"\n', ["lanes.normal.segment_bytes"]),
         ('[mqtt]\nmax_packet_size = "4 MiB"\n', ["downlink.segment_bytes"]),
-        ('[mqtt]\nmax_packet_size = "64 KiB"\n[queue]\nsegment_bytes = "128 KiB"\n', []),
+        ('[queue]\nsegment_bytes = "2 MiB"\n', ["queue.segment_bytes"]),
+        ('[queue]\nsegment_bytes = "3 MiB"\nmax_bytes = "8 MiB"\n', ["queue.max_bytes"]),
+        ('[mqtt]\nmax_packet_size = "64 KiB"\n[queue]\nsegment_bytes = "247 KiB"\n', ["queue.segment_bytes"]),
+        ('[mqtt]\nmax_packet_size = "64 KiB"\n[queue]\nsegment_bytes = "248 KiB"\nmax_bytes = "992 KiB"\n', []),
     ],
 )
-def test_a_message_fits_into_a_segment_and_two_into_a_lane(extra: str, keys: list[str]) -> None:
+def test_a_message_fits_into_a_segment_and_segments_into_a_lane(extra: str, keys: list[str]) -> None:
     if keys:
         assert [one.key for one in errors(ROUTED + extra)] == keys
     else:
-        assert parse(ROUTED + extra).queue.segment_bytes == 128 << 10
+        assert parse(ROUTED + extra).queue.segment_bytes == 248 << 10
 
 
 def test_what_is_defined_and_not_used_is_a_warning() -> None:

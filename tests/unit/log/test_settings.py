@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.config import GIB, MIB, Downlink, Lane, Queue
-from bridge.log.settings import LogSettings
+from bridge.config import GIB, KIB, MIB, Downlink, Lane, Queue
+from bridge.config_file import rules
+from bridge.log.commit import record_max_bytes
+from bridge.log.segment import PAGE_BYTES
+from bridge.log.settings import SEGMENTS_MIN, LogSettings
 
 
 def test_a_lane_is_as_the_queue_unless_it_says_otherwise() -> None:
@@ -31,3 +34,11 @@ def test_segments_shrink_to_fit_a_small_bound() -> None:
 def test_a_bound_too_small_for_a_log_is_refused(sizes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="too small"):
         LogSettings(**sizes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("packet_bytes", [64, 64 * KIB, MIB, 5 * MIB + 1])
+def test_the_least_that_the_configuration_may_say_takes_the_largest_message(packet_bytes: int) -> None:
+    least = rules.segment_least(packet_bytes)
+    settings = LogSettings.for_lane(Queue(max_bytes=rules.SEGMENTS_MIN * least, segment_bytes=least))
+    assert record_max_bytes(settings) >= packet_bytes + rules.RECORD_OVERHEAD
+    assert (rules.SEGMENTS_MIN, rules.SEGMENT_OVERHEAD) == (SEGMENTS_MIN, 3 * PAGE_BYTES)
