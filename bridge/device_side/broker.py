@@ -13,14 +13,14 @@ import msgspec
 from bridge.config import Limits, Mqtt
 from bridge.device_side.cold import ColdStore
 from bridge.device_side.connection import Connection
+from bridge.device_side.fan_out import FanOut
 from bridge.device_side.retained import Retained
-from bridge.device_side.subscriptions import Subscriptions
 from bridge.message import Message
 from bridge.mqtt.events import ConnectRequested, SubscribeRequested, UnsubscribeRequested, Will
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session_state import SessionState
 from bridge.mqtt.subscription import Subscription
-from bridge.mqtt.topics import split_share
+from bridge.mqtt.topics import is_shared
 from bridge.security.acl import Acl
 
 TAKEN_OVER = "taken-over"
@@ -72,7 +72,8 @@ class Broker:
         limits: the daemon's.
         now: the loop's clock, seconds.
         """
-        self.subscriptions: Subscriptions[Client, Subscription] = Subscriptions()
+        self._fan_out = FanOut(limits, now)
+        self.subscriptions = self._fan_out.subscriptions
         self.clients: dict[str, Client] = {}
         self.retained = retained
         self._acl = acl
@@ -92,7 +93,7 @@ class Broker:
             client = self._add(client_id, stored.version, stored.expiry_s)
             for subscription in stored.subscriptions:
                 client.state.subscriptions[subscription.filter] = subscription
-                self.subscriptions.add(subscription.filter, client, subscription)
+                self._fan_out.subscribe(client, subscription)
         for client_id in self.clients.keys() & open_handshakes.keys():
             self.clients[client_id].state.restore_incoming(open_handshakes[client_id])
         return [client_id for client_id in open_handshakes if client_id not in self.clients]
@@ -136,6 +137,8 @@ class Broker:
         client.gone_at = self._now()
         if client.state.expiry_s == 0:
             self._forget(client)
+        else:
+            self._fan_out.went_away(client)
 
     def expire(self) -> list[str]:
         """Forgets the sessions whose time has come. Returns their client ids."""
@@ -155,9 +158,7 @@ class Broker:
         """Delivers to every subscriber on this gateway and keeps the message where it is retained."""
         if message.retain:
             self.retained.store(message)
-        for client, subscription in self.subscriptions.match(message.topic):
-            if not (subscription.no_local and client is publisher):
-                self._deliver(client, message, subscription, retained=False)
+        self._fan_out.publish(message, publisher)
 
     def subscribe(self, client: Client, event: SubscribeRequested) -> list[int]:
         """Adds the subscriptions that are allowed; returns a reason for each. `send_retained` is the second half."""
@@ -166,17 +167,19 @@ class Broker:
         return reasons
 
     def send_retained(self, client: Client, fresh: list[Subscription]) -> None:
-        """The retained messages of subscriptions just made (MQTT5 §3.3.1.3)."""
+        """The retained messages of subscriptions just made (MQTT5 §3.3.1.3); of shared ones none (MQTT5 §4.8.2)."""
         for subscription in fresh:
+            if is_shared(subscription.filter):
+                continue
             for message in self.retained.matching(subscription.filter):
-                self._deliver(client, message, subscription, retained=True)
+                self._fan_out.deliver(client, message, subscription, retained=True)
 
     def unsubscribe(self, client: Client, event: UnsubscribeRequested) -> list[int]:
         """Removes; returns a reason for each [MQTT-3.11.3-2]."""
         reasons = []
         for topic_filter in event.filters:
             client.state.subscriptions.pop(topic_filter, None)
-            existed = self.subscriptions.remove(topic_filter, client)
+            existed = self._fan_out.unsubscribe(client, topic_filter)
             reasons.append(Reason.SUCCESS if existed else Reason.NO_SUBSCRIPTION_EXISTED)
         self._store_if_kept(client)
         return [int(reason) for reason in reasons]
@@ -191,8 +194,7 @@ class Broker:
         return client
 
     def _forget(self, client: Client) -> None:
-        for topic_filter in client.state.subscriptions:
-            self.subscriptions.remove(topic_filter, client)
+        self._fan_out.session_over(client)
         del self.clients[client.state.client_id]
         self._cold.put("sessions", client.state.client_id, None)
 
@@ -207,24 +209,13 @@ class Broker:
 
     def _subscribe_one(self, client: Client, subscription: Subscription) -> int:
         state = client.state
-        if split_share(subscription.filter)[0]:
-            return Reason.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
         if not self._acl.may_subscribe(client.device, subscription.filter):
             return Reason.NOT_AUTHORIZED
         if subscription.filter not in state.subscriptions and len(state.subscriptions) >= self._mqtt.subscriptions_max:
             return Reason.QUOTA_EXCEEDED
         state.subscriptions[subscription.filter] = subscription
-        self.subscriptions.add(subscription.filter, client, subscription)
+        self._fan_out.subscribe(client, subscription)
         return subscription.qos
-
-    def _deliver(self, client: Client, message: Message, subscription: Subscription, *, retained: bool) -> None:
-        connection = client.connection
-        if connection is None:
-            if min(message.qos, subscription.qos):
-                client.state.enqueue(message, subscription, retained=retained)
-        elif min(message.qos, subscription.qos) or connection.output_bytes < self._limits.output_bytes:
-            connection.session.deliver(message, subscription, retained=retained)
-            connection.flush_soon()
 
 
 def assigned_client_id() -> str:

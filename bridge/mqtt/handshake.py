@@ -92,7 +92,7 @@ def _offer(connect: packets.Connect, request: ConnectRequested, limits: Mqtt) ->
         Property.RECEIVE_MAXIMUM: limits.receive_maximum,
         Property.MAXIMUM_PACKET_SIZE: limits.max_packet_size,
         Property.TOPIC_ALIAS_MAXIMUM: limits.topic_alias_maximum,
-        Property.SHARED_SUBSCRIPTION_AVAILABLE: 0,
+        Property.SHARED_SUBSCRIPTION_AVAILABLE: 1,
     }
     if request.keepalive_s != connect.keepalive_s:
         offer[Property.SERVER_KEEP_ALIVE] = request.keepalive_s

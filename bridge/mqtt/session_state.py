@@ -7,7 +7,7 @@ has the clock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Protocol
 
@@ -16,6 +16,7 @@ import msgspec
 from bridge.config import Mqtt
 from bridge.message import Message
 from bridge.mqtt.subscription import Subscription
+from bridge.mqtt.topics import is_shared
 
 
 class Stage(IntEnum):
@@ -60,6 +61,9 @@ class Outgoing(msgspec.Struct):
     """QoS 2: PUBREC has come; PUBREL is what is repeated, not PUBLISH [MQTT-4.3.3-6]."""
     expires: float | None = None
     """Reading of the broker's clock, seconds, after which it is not worth sending (MQTT5 §3.3.2.3.3)."""
+
+    share: str = ""
+    """The shared subscription it comes by, as `Subscription.filter`; empty: none."""
 
     @property
     def size(self) -> int:
@@ -116,6 +120,23 @@ class SessionState:
         self.queue_bytes -= item.size
         return item
 
+    def take_shared(self, wanted: Callable[[Outgoing], bool], *, in_flight: bool = False) -> list[Outgoing]:
+        """Takes out what came by shared subscriptions and is `wanted`, oldest first, for others to have it.
+
+        In flight at QoS 1 too where asked for; at QoS 2 never [MQTT-4.8.2-5].
+        """
+        taken = []
+        if in_flight:
+            taken = [item for item in self.in_flight.values() if item.share and item.qos == 1 and wanted(item)]
+            for item in taken:
+                del self.in_flight[item.packet_id]
+        waiting = [item for item in self.queue if item.share and wanted(item)]
+        if waiting:
+            gone = {id(item) for item in waiting}
+            self.queue = deque(item for item in self.queue if id(item) not in gone)
+            self.queue_bytes -= sum(item.size for item in waiting)
+        return taken + waiting
+
     def next_packet_id(self) -> int:
         """A packet id no message in flight has [MQTT-2.2.1-3]; the window keeps far below 65,535 of them in use."""
         while True:
@@ -128,4 +149,5 @@ def outgoing(message: Message, subscription: Subscription, *, retained: bool, ex
     """What of `message` goes to a subscriber: the lower QoS (MQTT5 §3.8.4), RETAIN by its options [MQTT-3.3.1-12]."""
     retain = retained or (subscription.retain_as_published and message.retain)
     qos = min(message.qos, subscription.qos)
-    return Outgoing(message, qos, retain, subscription.identifiers, expires=expires)
+    share = subscription.filter if is_shared(subscription.filter) else ""
+    return Outgoing(message, qos, retain, subscription.identifiers, expires=expires, share=share)

@@ -51,7 +51,7 @@ def test_connack_says_what_the_server_offers() -> None:
             Property.RECEIVE_MAXIMUM: 7,
             Property.MAXIMUM_PACKET_SIZE: 999,
             Property.TOPIC_ALIAS_MAXIMUM: 3,
-            Property.SHARED_SUBSCRIPTION_AVAILABLE: 0,
+            Property.SHARED_SUBSCRIPTION_AVAILABLE: 1,
         },
     )
 

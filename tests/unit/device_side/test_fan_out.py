@@ -1,0 +1,106 @@
+"""Who gets a message, how often, and in which form (MQTT5 §3.3.4, §3.8.3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from bridge.config import Limits, Mqtt
+from bridge.device_side.cold import ColdStore
+from bridge.mqtt.properties import Property
+from bridge.mqtt.subscription import Subscription
+from tests.unit.device_side.local import Local, local
+
+
+@pytest.fixture
+def gateway(cold: ColdStore) -> Iterator[Local]:
+    with local(cold, Mqtt(queue_max_messages=3), Limits(output_bytes=4096)) as made:
+        yield made
+
+
+def test_overlapping_subscriptions_give_one_copy_at_the_highest_qos_with_every_identifier(gateway: Local) -> None:
+    """[MQTT-3.3.4-2] [MQTT-3.3.4-4]."""
+    peer = gateway.connect("c")
+    peer.subscribe(Subscription("a/#", 1), identifier=3)
+    peer.subscribe(Subscription("a/+", 2), identifier=5)
+    peer.subscribe(Subscription("+/b", 0))
+    peer.subscribe(Subscription("other", 2), identifier=9)
+    gateway.tell("a/b", qos=2)
+    (message,) = peer.messages()
+    assert message.qos == 2
+    assert message.properties is not None
+    identifiers = message.properties[Property.SUBSCRIPTION_IDENTIFIER]
+    assert isinstance(identifiers, list)
+    assert sorted(identifiers) == [3, 5]
+
+
+def test_a_filter_subscribed_again_is_replaced_with_its_identifier(gateway: Local) -> None:
+    """[MQTT-3.8.4-3]."""
+    peer = gateway.connect("c")
+    peer.subscribe(Subscription("a", 2), identifier=3)
+    peer.subscribe(Subscription("a", 1), identifier=4)
+    gateway.tell("a", qos=2)
+    (message,) = peer.messages()
+    assert (message.qos, message.properties) == (1, {Property.SUBSCRIPTION_IDENTIFIER: [4]})
+
+
+def test_no_local_is_of_one_subscription(gateway: Local) -> None:
+    """[MQTT-3.8.3-3]: what another of its filters wants of its own messages it gets."""
+    peer, other = gateway.connect("c"), gateway.connect("d")
+    peer.subscribe(Subscription("a/#", 2, no_local=True), identifier=1)
+    peer.subscribe(Subscription("a/own", 1), identifier=2)
+    gateway.tell("a/b", by=peer)
+    assert peer.messages() == []
+    gateway.tell("a/own", qos=2, by=peer)
+    (message,) = peer.messages()
+    assert (message.qos, message.properties) == (1, {Property.SUBSCRIPTION_IDENTIFIER: [2]})
+    gateway.tell("a/b", by=other)
+    assert len(peer.messages()) == 1
+
+
+@pytest.mark.parametrize("wishes", [(False,), (True,), (False, True), (True, False)])
+def test_retain_as_published(gateway: Local, wishes: tuple[bool, ...]) -> None:
+    """[MQTT-3.3.1-12] [MQTT-3.3.1-13]; of overlapping subscriptions one that wants it is enough."""
+    peer = gateway.connect("c")
+    for topic_filter, wish in zip(("a", "#"), wishes, strict=False):
+        peer.subscribe(Subscription(topic_filter, 1, retain_as_published=wish))
+    gateway.tell("a", retain=True)
+    gateway.tell("a", retain=False)
+    assert [message.retain for message in peer.messages()] == [any(wishes), False]
+
+
+def test_a_subscriber_that_does_not_read_costs_itself_only(gateway: Local) -> None:
+    """QoS 0 is dropped for it past `limits.output_bytes`; the others have it all."""
+    slow, quick = gateway.connect("slow"), gateway.connect("quick")
+    for peer in (slow, quick):
+        peer.subscribe(Subscription("#"))
+    got = []
+    for number in range(100):
+        gateway.tell("a", f"{number:0100}", qos=0)
+        got += quick.payloads()
+    assert len(got) == 100
+    assert slow.connection.output_bytes < 4096 + 128
+    assert len(slow.messages()) < 50
+
+
+def test_a_client_that_is_away_has_its_queue_up_to_its_bounds(gateway: Local) -> None:
+    peer = gateway.connect("c", expiry_s=60)
+    peer.subscribe(Subscription("a", 1))
+    peer.drop()
+    for number in range(5):
+        gateway.tell("a", str(number))
+        gateway.tell("a", "lost", qos=0)
+    assert gateway.connect("c", clean=False).payloads() == ["0", "1", "2"]
+    assert peer.client.state.dropped == 2
+
+
+def test_wildcards_do_not_find_what_begins_with_a_dollar(gateway: Local) -> None:
+    """[MQTT-4.7.2-1]."""
+    peer = gateway.connect("c")
+    peer.subscribe(Subscription("#"), Subscription("+/x"))
+    gateway.tell("$SYS/x")
+    assert peer.messages() == []
+    peer.subscribe(Subscription("$SYS/#"))
+    gateway.tell("$SYS/x")
+    assert len(peer.messages()) == 1
