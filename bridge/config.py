@@ -55,6 +55,11 @@ class Listener(msgspec.Struct, frozen=True):
     """Needed to listen without TLS anywhere but on loopback."""
     backlog: Count = 1024
     """Connections the kernel keeps waiting for accept."""
+    path: str | None = None
+    """Speak WebSocket at this path, for example "/mqtt", sub-protocol `mqtt` (MQTT5 §6); without it plain MQTT."""
+    origins: tuple[str, ...] = ()
+    """Web pages that may connect beside those of the gateway's own host name, for example "https://panel.example"; "*":
+    all."""
 
 
 class Mqtt(msgspec.Struct, frozen=True):
@@ -95,6 +100,8 @@ class Limits(msgspec.Struct, frozen=True):
     handshake_timeout: Timeout = 10.0
     connect_timeout: Timeout = 10.0
     """From the handshake to CONNECT."""
+    upgrade_bytes: Annotated[Size, msgspec.Meta(le=16 * KIB)] = 8 * KIB
+    """Of the HTTP request that opens a WebSocket."""
     read_bytes: Annotated[Size, msgspec.Meta(ge=16 * KIB)] = 64 * KIB
     """Read from one connection before others have their turn."""
     output_bytes: Size = 1 * MIB

@@ -66,6 +66,7 @@ def _listeners(config: Config) -> Iterator[Finding]:
         path = ("listeners", index)
         yield from _without_tls(listener, path) if listener.tls is None else _with_tls(listener, path)
         if listener.bind in seen and not listener.bind.endswith(":0"):
+        yield from _web_socket(listener, path)
             yield Finding((*path, "bind"), f'"{listener.bind}" is bound by an earlier listener')
         seen.add(listener.bind)
 
@@ -95,6 +96,14 @@ def _with_tls(listener: Listener, path: KeyPath) -> Iterator[Finding]:
 
 
 def _acl(config: Config) -> Iterator[Finding]:
+def _web_socket(listener: Listener, path: KeyPath) -> Iterator[Finding]:
+    if listener.path is None:
+        if listener.origins:
+            yield Finding((*path, "origins"), "only a WebSocket has origins", 'path = "/mqtt" beside it')
+    elif not _URL_PATH.fullmatch(listener.path):
+        yield Finding((*path, "path"), f'"{listener.path}" is no path', "/ and then any of A-Z a-z 0-9 . _ ~ / -")
+
+
     for key, filters in (("publish", config.acl.publish), ("subscribe", config.acl.subscribe)):
         for index, topic_filter in enumerate(filters):
             yield from _filter(("acl", key, index), topic_filter)

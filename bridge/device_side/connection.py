@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -34,6 +33,22 @@ _RETRY = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, Interrup
 LOST = "connection-lost"
 LEFT = "disconnected"
 REFUSED = "refused"
+
+
+class Stream(Protocol):
+    """What a connection needs of a non-blocking socket: TCP, TLS, or a WebSocket over either."""
+
+    def fileno(self) -> int:
+        """To be watched by the loop."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Up to `size` bytes; b"" at the end. Raises OSError, BlockingIOError where there is nothing yet."""
+
+    def send(self, data: bytes, /) -> int:
+        """How many bytes were taken. Raises OSError, BlockingIOError where none: then it is repeated as it was."""
+
+    def close(self) -> None:
+        """At once."""
 
 
 class Owner(Protocol):
@@ -61,7 +76,7 @@ class Connection:
     """A socket, its session, and whether it is being read."""
 
     def __init__(
-        self, owner: Owner, sock: socket.socket, session: Session, limits: Limits, *, peer: str, identity: str | None
+        self, owner: Owner, sock: Stream, session: Session, limits: Limits, *, peer: str, identity: str | None
     ) -> None:
         """Args:
         owner: the daemon's parts that act on events.

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from socket import socket
 
 import uvloop
 
@@ -22,7 +21,7 @@ from bridge.config import Config
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore, ColdStoreFailure
-from bridge.device_side.connection import Connection
+from bridge.device_side.connection import Connection, Stream
 from bridge.device_side.devices import Devices
 from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.front_desk import FrontDesk
@@ -234,7 +233,7 @@ class Daemon:
         self._cold.write("meta", EPOCH_KEY, str(epoch).encode())
         return epoch
 
-    def _welcome(self, sock: socket, peer: str, device: str | None) -> None:
+    def _welcome(self, sock: Stream, peer: str, device: str | None) -> None:
         session = Session(self._config.mqtt)
         self._desk.add(Connection(self._desk, sock, session, self._config.limits, peer=peer, identity=device))
 

@@ -16,6 +16,8 @@ from concurrent.futures import Executor
 
 from bridge.address import split_address
 from bridge.config import Limits, Listener
+from bridge.device_side.connection import Stream
+from bridge.device_side.websocket import UpgradeRefused, upgrade
 from bridge.security import tls
 from bridge.security.identity import IdentityError, device_from_certificate
 
@@ -59,7 +61,7 @@ class ListeningPort:
         limits: Limits,
         admission: Admission,
         pool: Executor,
-        welcome: Callable[[socket.socket, str, str | None], None],
+        welcome: Callable[[Stream, str, str | None], None],
     ) -> None:
         """Binds and listens.
 
@@ -69,7 +71,7 @@ class ListeningPort:
             limits: time-outs.
             admission: shared by all listeners.
             pool: for handshakes.
-            welcome: takes (socket, peer's HOST:PORT, device id from the certificate or None).
+            welcome: takes (socket or WebSocket, peer's HOST:PORT, device id from the certificate or None).
 
         Raises:
             CannotListen: the address cannot be bound, or a certificate file is not what it should be.
@@ -110,7 +112,7 @@ class ListeningPort:
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTS_A_TURN):
-            if self._context is not None and self._admission.busy:
+            if self._greets and self._admission.busy:
                 self._pause()
                 self._admission.paused.add(self)
                 return
@@ -139,13 +141,18 @@ class ListeningPort:
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._context is None:
+        if not self._greets:
             self._welcome(sock, peer, None)
             return
         self._admission.handshakes += 1
         task = self._loop.create_task(self._shake_hands(self._context, sock, peer))
         self._tasks.add(task)
         task.add_done_callback(self._handshake_over)
+
+    @property
+    def _greets(self) -> bool:
+        """Something is said before the first byte of MQTT: TLS, a WebSocket's upgrade, or both."""
+        return self._context is not None or self._settings.path is not None
 
     def _handshake_over(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -154,30 +161,43 @@ class ListeningPort:
         for port in paused:
             port.start()
 
-    async def _shake_hands(self, context: ssl.SSLContext, raw: socket.socket, peer: str) -> None:
+    async def _shake_hands(self, context: ssl.SSLContext | None, sock: socket.socket, peer: str) -> None:
         """Ends in `welcome`, or with one log line that says which peer was refused and why."""
-        sock: socket.socket = raw
+        device: str | None = None
         try:
-            await _ready(self._loop, raw, self._loop.time() + self._limits.handshake_timeout, write=False)
-            secure = context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
-            sock = secure
-            await self._handshake(secure)
-            certificate = secure.getpeercert(binary_form=True)
-            device = device_from_certificate(certificate or b"")
+            await _ready(self._loop, sock, self._deadline, write=False)
+            if context is not None:
+                sock = secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                await self._handshake(secure)
+                device = device_from_certificate(secure.getpeercert(binary_form=True) or b"")
+            stream = sock if self._settings.path is None else await self._upgrade(sock, peer)
         except (OSError, ValueError) as error:
             _log.warning("refused peer=%s on=%s: %s", peer, self.address, tls.explain(error))
             sock.close()
-        except IdentityError as error:
+        except (IdentityError, UpgradeRefused) as error:
             _log.warning("refused peer=%s on=%s: %s", peer, self.address, error)
             sock.close()
         except asyncio.CancelledError:
             sock.close()
             raise
         else:
-            self._welcome(secure, peer, device)
+            self._welcome(stream, peer, device)
+
+    async def _upgrade(self, sock: socket.socket, peer: str) -> Stream:
+        deadline = self._deadline
+
+        async def readable() -> None:
+            await _ready(self._loop, sock, deadline, write=False)
+
+        return await upgrade(sock, self._settings, self._limits, peer=peer, readable=readable)
+
+    @property
+    def _deadline(self) -> float:
+        """When a step that begins now must have ended, in loop time."""
+        return self._loop.time() + self._limits.handshake_timeout
 
     async def _handshake(self, sock: ssl.SSLSocket) -> None:
-        deadline = self._loop.time() + self._limits.handshake_timeout
+        deadline = self._deadline
         while True:
             try:
                 await self._loop.run_in_executor(self._pool, sock.do_handshake)

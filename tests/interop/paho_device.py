@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
@@ -29,10 +29,13 @@ class Device:
         keepalive_s: int = 60,
         will: tuple[str, bytes, int, bool] | None = None,
         certificate: tuple[str, str] | None = None,
+        transport: Literal["tcp", "websockets"] = "tcp",
     ) -> None:
         """`certificate`: paths of the CA and of the device's certificate with its key."""
         session = {"clean_session": clean} if version == V311 else {}
-        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=version, **session)
+        self.client = paho.Client(
+            paho.CallbackAPIVersion.VERSION2, client_id, protocol=version, transport=transport, **session
+        )
         self.client.on_connect = self._on_connect
         self.client.on_disconnect = self._on_disconnect
         self.client.on_message = self._on_message
