@@ -27,9 +27,9 @@ def load(path: Path) -> Config:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigErrors([ConfigError(str(path), 1, "", f"cannot be read: {error.strerror}")]) from None
+        raise ConfigErrors([ConfigError(str(path), 0, "", f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError as error:
-        raise ConfigErrors([ConfigError(str(path), 1, "", f"is not UTF-8 at byte {error.start}")]) from None
+        raise ConfigErrors([ConfigError(str(path), 0, "", f"is not UTF-8 at byte {error.start}")]) from None
     return parse(text, base=path.absolute().parent, name=str(path), environ=os.environ)
 
 

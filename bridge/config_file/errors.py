@@ -25,14 +25,15 @@ class ConfigError(msgspec.Struct, frozen=True):
 
     file: str
     line: int
-    """From 1."""
+    """From 1; 0 where it is about no line."""
     key: str
     """Dotted, arrays with their index from 0: `routes[1].seal`. Empty for the file as a whole."""
     problem: str
     allowed: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}: {self.key}" if self.key else f"{self.file}:{self.line}"
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        where = f"{place}: {self.key}" if self.key else place
         return f"{where}: {self.problem}" + (f"; allowed: {self.allowed}" if self.allowed else "")
 
 
