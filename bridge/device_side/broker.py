@@ -131,14 +131,15 @@ class Broker:
         """Whether one more client can be known."""
         return client_id in self.clients or len(self.clients) < self._limits.sessions
 
-    def left(self, client: Client) -> None:
-        """The client's connection ended; a session that ends with it goes too (MQTT5 §3.1.2.11.2)."""
+    def left(self, client: Client) -> bool:
+        """The client's connection ended; a session that ends with it goes too (MQTT5 §3.1.2.11.2). True: it did."""
         client.connection = None
         client.gone_at = self._now()
         if client.state.expiry_s == 0:
             self._forget(client)
-        else:
-            self._fan_out.went_away(client)
+            return True
+        self._fan_out.went_away(client)
+        return False
 
     def expire(self) -> list[str]:
         """Forgets the sessions whose time has come. Returns their client ids."""

@@ -17,6 +17,7 @@ from bridge.device_side.clock import Clock
 from bridge.device_side.connection import LEFT, LOST, Connection
 from bridge.device_side.devices import Devices
 from bridge.device_side.pipeline import Pipeline
+from bridge.device_side.wills import Wills
 from bridge.mqtt.events import (
     ConnectRequested,
     Disconnected,
@@ -62,6 +63,7 @@ class FrontDesk:
         self._pipeline = pipeline
         self._devices = devices
         self._clock = clock
+        self._wills = Wills(pipeline.will)
         self._to_flush: list[Connection] = []
         self._held: dict[Connection, None] = {}
         self._stopping = False
@@ -124,10 +126,10 @@ class FrontDesk:
         if client.connection is not connection:
             return
         _log.info("gone device=%s peer=%s reason=%s", client.device, connection.peer, reason)
-        message = client.will.message if client.will and will else None
-        self._broker.left(client)
-        if message is not None:
-            self._pipeline.will(client.device, message)
+        last_will = client.will if will else None
+        session_over = self._broker.left(client)
+        if last_will is not None:
+            self._wills.left(client.device, last_will, self.loop.time(), session_over=session_over)
         if self._devices is not None and reason != TAKEN_OVER:
             idle_ns = int((self.loop.time() - connection.last_received) * 1e9)
             self._devices.offline(client.device, reason, self._clock.wall_ns() - idle_ns)
@@ -139,7 +141,9 @@ class FrontDesk:
             now = self.loop.time()
             for connection in list(self.connections):
                 self._sweep_one(connection, now)
+            self._wills.publish_due(now)
             for client_id in self._broker.expire():
+                self._wills.session_over(client_id)
                 self._pipeline.exchanges.abandon(client_id)
 
     def stop(self) -> None:
@@ -172,6 +176,10 @@ class FrontDesk:
         if not self._broker.will_resume(event, client_id) and not self._pipeline.exchanges.can_reset(client_id):
             return False
         client, present = self._broker.open_session(event, client_id)
+        if present:
+            self._wills.resumed(client_id)
+        else:
+            self._wills.session_over(client_id)
         client.connection, connection.client, connection.device = connection, client, client.device
 
         def admit() -> None:

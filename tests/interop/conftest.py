@@ -42,3 +42,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     yield gateway
     assert gateway.stop() == 0
     assert "Traceback" not in gateway.log(), gateway.log()
+
+
+@pytest.fixture(scope="module")
+def meeting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One where everybody may talk to everybody, on `open/#`."""
+    rules = '[acl]\npublish = ["open/#"]\nsubscribe = ["open/#", "$SYS/#"]\n'
+    gateway = Gateway(tmp_path_factory.mktemp("meeting"), rules).start()
+    yield gateway
+    assert gateway.stop() == 0
+    assert "Traceback" not in gateway.log(), gateway.log()

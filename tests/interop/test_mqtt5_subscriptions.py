@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 
-import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from tests.interop.gateway import SMALL_QUEUE, Gateway, wait_until
+from tests.interop.gateway import Gateway, wait_until
 from tests.interop.paho_device import Device
-
-OPEN = '\n[acl]\npublish = ["open/#"]\nsubscribe = ["open/#"]\n'
-
-
-@pytest.fixture(scope="module")
-def meeting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway where everybody may talk to everybody."""
-    gateway = Gateway(tmp_path_factory.mktemp("meeting"), SMALL_QUEUE + OPEN).start()
-    yield gateway
-    assert gateway.stop() == 0
-    assert "Traceback" not in gateway.log(), gateway.log()
 
 
 def test_a_shared_subscription(meeting: Gateway) -> None:

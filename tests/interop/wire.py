@@ -58,6 +58,7 @@ class Wire:
         keepalive_s: int = 60,
         expiry_s: int = 0,
         will: tuple[str, bytes] | None = None,
+        will_delay_s: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Connects and sends CONNECT; the answer is left to be read."""
@@ -70,7 +71,8 @@ class Wire:
             expiry = b"\x11" + expiry_s.to_bytes(4, "big") if expiry_s else b""
             properties = bytes([len(expiry)]) + expiry
         if will is not None:
-            will_part = (b"\0" if version == 5 else b"") + text(will[0]) + len(will[1]).to_bytes(2, "big") + will[1]
+            delay = b"\x05\x18" + will_delay_s.to_bytes(4, "big") if will_delay_s else b"\0"
+            will_part = (delay if version == 5 else b"") + text(will[0]) + len(will[1]).to_bytes(2, "big") + will[1]
         flags = (0x02 if clean else 0) | (0x04 if will else 0)
         head = text("MQTT") + bytes([version, flags]) + keepalive_s.to_bytes(2, "big")
         self.send(packet(0x10, head + properties + text(client_id) + will_part))
