@@ -23,6 +23,10 @@ class RecordTooLarge(LogError):
     """The record is longer than `LogWriter.max_record_bytes`; it would fit no segment."""
 
 
+class LogTooNew(LogError):
+    """The log was written by a later version of this program; reading it as damage would throw it away."""
+
+
 class LogDamaged(LogError):
     """Committed records cannot be read."""
 

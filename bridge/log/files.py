@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Final
+
+_PAGE_BYTES: Final = 4096
 
 
 def sync_directory(directory: Path) -> None:
@@ -36,3 +40,33 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def read_around(descriptor: int, offset: int, size: int) -> tuple[bytes, int]:
+    """Up to `size` bytes of the file from `offset` on; in the place of pages that the disk gives no more are zeros.
+
+    Returns: the bytes, and how many of them could not be read.
+
+    Raises:
+        OSError: anything but EIO.
+    """
+    end = min(offset + size, os.fstat(descriptor).st_size)
+    pieces: list[bytes] = []
+    at, lost, by_page = offset, 0, False
+    while at < end:
+        size = min(_PAGE_BYTES - at % _PAGE_BYTES, end - at) if by_page else end - at
+        try:
+            piece = os.pread(descriptor, size, at)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            if not by_page:
+                by_page = True
+                continue
+            piece = bytes(size)
+            lost += size
+        if not piece:
+            break
+        pieces.append(piece)
+        at += len(piece)
+    return b"".join(pieces), lost

@@ -2,21 +2,38 @@
 
 It lists the directory and reads the last segment, so it takes as long for a thousand segments as for one. A torn tail
 was never acknowledged and is cut. Damage with good frames behind it is something else: the segment is left as it is for
-whoever reads it, and writing goes on in a new one.
+whoever reads it (who tells of the gap), what is damaged is kept in quarantine, and writing goes on in a new one. The
+one thing that a person must decide about is a log that a later version of the program has written.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 from pathlib import Path
 
 import msgspec
 
-from bridge.log.files import sync_directory
+from bridge.log import quarantine
+from bridge.log.errors import LogTooNew
+from bridge.log.files import read_around, sync_directory
 from bridge.log.fold import Fold
 from bridge.log.record import HEAD_BYTES, Record, decode_many
-from bridge.log.segment import PAGE_BYTES, Frame, Header, decode_frame, decode_header, find_frame, list_segments
+from bridge.log.segment import (
+    FORMAT,
+    PAGE_BYTES,
+    Frame,
+    Header,
+    decode_frame,
+    decode_header,
+    find_frame,
+    later_format,
+    list_segments,
+)
 from bridge.log.segment_file import SegmentFile
+
+_log = logging.getLogger(__name__)
 
 
 class Recovery(msgspec.Struct):
@@ -27,6 +44,8 @@ class Recovery(msgspec.Struct):
     tail: SegmentFile | None
     """The last of them, if it can be written to."""
     next_seq: int
+    damages: int = 0
+    """Ranges of the last segment that are damaged; what they held is lost or never was."""
 
 
 class Scan(msgspec.Struct):
@@ -40,8 +59,15 @@ class Scan(msgspec.Struct):
     end: int
     """Offset behind the last good frame."""
     next_seq: int
-    damaged: bool
-    """There are good frames behind bad ones, or the header is not what it should be."""
+    damages: list[range]
+    """Offsets of what is not good although good frames follow, cannot be read, or follows a header that is not good."""
+    synced: bool = True
+    """The kernel had nothing left for this file that it could not write."""
+
+    @property
+    def damaged(self) -> bool:
+        """It must be left as it is."""
+        return bool(self.damages)
 
     @property
     def empty(self) -> bool:
@@ -67,61 +93,116 @@ def recover(directory: Path, log_id: bytes, fold: Fold) -> Recovery:
     """Makes the log in `directory` ready to be written to and restores `fold`.
 
     Raises:
+        LogTooNew: a person must decide.
         OSError: the disk refuses.
     """
     segments = list_segments(directory)
-    next_seq = 1
+    next_seq, damages = 1, 0
     while segments:
         first_seq, path = segments[-1]
         scan = scan_segment(path, first_seq, log_id)
         next_seq = max(next_seq, scan.next_seq)
         if not scan.empty:
             restore(fold, segments, scan, log_id)
+            damages = len(scan.damages)
+            report(scan, log_id)
             break
-        path.unlink()
+        discard(scan)
         segments.pop()
     sync_directory(directory)
     tail = open_tail(scan) if segments and scan.next_seq == next_seq else None
-    return Recovery(segments, tail, next_seq)
+    return Recovery(segments, tail, next_seq, damages)
+
+
+def discard(scan: Scan) -> None:
+    """Removes a segment that holds nothing of this log; if it holds anything at all, that is kept aside."""
+    if scan.header is None and any_set(scan.data, 0):
+        _log.error("%s has the header of another segment: it is put into quarantine", scan.path)
+        quarantine.keep_segment(scan.path)
+    else:
+        _log.warning("%s is empty, as a crash leaves a segment that was just begun: it is removed", scan.path)
+    scan.path.unlink()
+
+
+def report(scan: Scan, log_id: bytes) -> None:
+    """Says what is damaged, and keeps it aside: the segment is used again once what can be read was forwarded."""
+    header = decode_header(scan.data)
+    if header is not None and header.log_id != log_id:
+        _log.error(
+            "%s belongs to another log (%s, this one is %s): it is left as it is and not read; "
+            "a data directory must not be put together from two gateways'",
+            scan.path,
+            header.log_id.hex(),
+            log_id.hex(),
+        )
+    elif scan.header is None:
+        _log.error("the header of %s is damaged: none of its records can be read, a gap will say so", scan.path)
+    elif scan.damaged:
+        where = ", ".join(f"{damage.start} to {damage.stop - 1}" for damage in scan.damages)
+        _log.error("%s is damaged at bytes %s: a gap will say what is lost there", scan.path, where)
+    if scan.header is None:
+        quarantine.keep_segment(scan.path)
+        return
+    for damage in scan.damages:
+        quarantine.keep_bytes(scan.path, damage.start, scan.data[damage.start : damage.stop])
 
 
 def scan_segment(path: Path, first_seq: int, log_id: bytes) -> Scan:
-    """Reads the segment and finds its good frames.
+    """Reads the segment and finds its good frames; what the disk does not give back reads as zeros.
 
     Raises:
-        OSError: it cannot be read.
+        LogTooNew: its format is a later one.
+        OSError: it cannot be opened.
     """
-    data = read_back(path)
+    data, lost, synced = read_back(path)
     header = decode_header(data)
     if header is None or header.first_seq != first_seq or header.log_id != log_id:
-        return _foreign(path, data, header, first_seq)
+        return _foreign(path, data, header, first_seq, lost)
     frames: list[Frame] = []
-    at, seq, end, damaged = PAGE_BYTES, first_seq, PAGE_BYTES, False
+    damages: list[range] = []
+    at, seq = PAGE_BYTES, first_seq
     while True:
         frame = decode_frame(data, at, header.seed, seq)
         if frame is None:
             frame = find_frame(data, at, header.seed, seq) if any_set(data, at) else None
             if frame is None:
-                return Scan(path, data, header, frames, end, seq, damaged)
-            damaged = True
+                break
+            damages.append(range(at, frame.at))
         frames.append(frame)
-        at, end, seq = frame.next_at, frame.next_at, frame.next_seq
+        at, seq = frame.next_at, frame.next_seq
+    end = at if frames else PAGE_BYTES
+    if lost:
+        # Nobody knows what was there: the numbers that it may have held are left out, none is ever given twice.
+        damages.append(range(end, len(data)))
+        seq += lost // HEAD_BYTES
+    return Scan(path, data, header, frames, end, seq, damages, synced)
 
 
-def read_back(path: Path) -> bytes:
+def read_back(path: Path) -> tuple[bytes, int, bool]:
     """What the disk has, not what the kernel remembers: after a failed sync it may remember what it never wrote.
 
+    Returns: the bytes, how many of them could not be read (and are zeros), and whether the sync succeeded.
+
     Raises:
-        OSError: it cannot be read or synced.
+        OSError: it cannot be opened.
     """
     descriptor = os.open(path, os.O_RDWR)
     try:
-        os.fdatasync(descriptor)
+        synced = _sync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        with os.fdopen(os.dup(descriptor), "rb") as file:
-            return file.read()
+        return *read_around(descriptor, 0, os.fstat(descriptor).st_size), synced
     finally:
         os.close(descriptor)
+
+
+def _sync(descriptor: int) -> bool:
+    try:
+        os.fdatasync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return False
+    return True
 
 
 def any_set(data: bytes, start: int) -> bool:
@@ -155,7 +236,7 @@ def open_tail(scan: Scan) -> SegmentFile | None:
         OSError: the disk refused.
     """
     header = scan.header
-    if scan.damaged or header is None or len(scan.data) != header.segment_bytes:
+    if scan.damaged or not scan.synced or header is None or len(scan.data) != header.segment_bytes:
         return None
     descriptor = os.open(scan.path, os.O_WRONLY)
     try:
@@ -168,14 +249,20 @@ def open_tail(scan: Scan) -> SegmentFile | None:
     return SegmentFile(scan.path, descriptor, header, scan.end)
 
 
-def _foreign(path: Path, data: bytes, header: Header | None, first_seq: int) -> Scan:
+def _foreign(path: Path, data: bytes, header: Header | None, first_seq: int, lost: int) -> Scan:
     """Not a segment of this log by this name: the name alone says which numbers may have been given.
 
     Nothing was acknowledged from a file without header and frames, nor from one that still has the header of its
     earlier life. Otherwise the numbers that it may have held are left out: none is ever given twice.
     """
+    version = later_format(data)
+    if version is not None:
+        raise LogTooNew(
+            f"{path} has format version {version}, this program knows {FORMAT}: install the version that wrote it, "
+            "or move the file away to go on without what it holds"
+        )
     reused = header is not None and header.first_seq < first_seq
     blank = len(data) <= PAGE_BYTES or not any_set(data[: 2 * PAGE_BYTES], 0)
-    if reused or blank:
-        return Scan(path, data, None, [], PAGE_BYTES, first_seq, False)
-    return Scan(path, data, None, [], PAGE_BYTES, first_seq + len(data) // HEAD_BYTES, True)
+    if (reused or blank) and not lost:
+        return Scan(path, data, None, [], PAGE_BYTES, first_seq, [])
+    return Scan(path, data, None, [], PAGE_BYTES, first_seq + len(data) // HEAD_BYTES, [range(len(data))])

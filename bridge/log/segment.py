@@ -74,6 +74,16 @@ def decode_header(page: bytes) -> Header | None:
     return Header(*rest)
 
 
+def later_format(page: bytes) -> int | None:
+    """The format version that `page` names, if it is the undamaged header of a later one than this."""
+    if len(page) < PAGE_BYTES:
+        return None
+    magic, version, *_ = _IDENTITY.unpack_from(page)
+    (crc,) = _CRC.unpack_from(page, _IDENTITY.size)
+    whole = magic == MAGIC and crc == crc32c(page[: _IDENTITY.size])
+    return int(version) if whole and version > FORMAT else None
+
+
 class Frame(msgspec.Struct, frozen=True, gc=False):
     """One group commit, found in a buffer and proven by its CRC."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.log.errors import LogDamaged
+from bridge.log.files import read_around
 from bridge.log.segment import PAGE_BYTES, Frame, decode_frame, decode_header, find_frame, frame_size
 
 WINDOW_MIN: Final = 64 << 10
@@ -34,7 +35,7 @@ class SegmentReader:
         self._window_at = 0
         self._window_bytes = WINDOW_MIN
         self._descriptor = os.open(path, os.O_RDONLY)
-        header = decode_header(os.pread(self._descriptor, PAGE_BYTES, 0))
+        header = decode_header(read_around(self._descriptor, 0, PAGE_BYTES)[0])
         if header is None or header.first_seq != first_seq or log_id not in (None, header.log_id):
             self.close()
             raise LogDamaged(path, 0, first_seq, "the segment's header is damaged, or another log's")
@@ -81,5 +82,6 @@ class SegmentReader:
             self._read(offset, min(size, os.fstat(self._descriptor).st_size - offset))
 
     def _read(self, offset: int, size: int) -> None:
-        self.window = os.pread(self._descriptor, max(0, size), offset)
+        # What the disk does not give is zeros, so no frame: it is damage like any other.
+        self.window, _ = read_around(self._descriptor, offset, size)
         self._window_at = offset

@@ -145,7 +145,11 @@ class Spares:
                 self._in_use.popleft()
 
     def _reusable(self, path: Path) -> bool:
-        return path.exists() and path.stat().st_size == self._settings.segment_bytes
+        """One with a second name is in quarantine too: its content must stay."""
+        if not path.exists():
+            return False
+        status = path.stat()
+        return status.st_size == self._settings.segment_bytes and status.st_nlink == 1
 
     def _replenish(self) -> None:
         while self.ready < self._settings.spare_segments and not self._stopping:

@@ -11,7 +11,7 @@ from pathlib import Path
 from bridge.log.commit import Batch, Committer, Identity, OnCommit, OnFailure, record_max_bytes
 from bridge.log.errors import LogFailed, LogFull, RecordTooLarge
 from bridge.log.fold import Fold
-from bridge.log.recovery import recover
+from bridge.log.recovery import Recovery, recover
 from bridge.log.segment import PAGE_BYTES
 from bridge.log.settings import LogSettings
 from bridge.log.spares import Spares
@@ -20,10 +20,12 @@ from bridge.log.spares import Spares
 class LogWriter:
     """The one writer of the log in a directory."""
 
-    def __init__(self, committer: Committer, spares: Spares, next_seq: int, max_record_bytes: int) -> None:
+    def __init__(self, committer: Committer, spares: Spares, recovered: Recovery, max_record_bytes: int) -> None:
         """Use `open`."""
-        self.next_seq = next_seq
+        self.next_seq = recovered.next_seq
         """What the next append will get."""
+        self.damages = recovered.damages
+        """Damaged ranges that recovery found in the newest segment and put into quarantine."""
         self.max_record_bytes = max_record_bytes
         self._committer = committer
         self._spares = spares
@@ -53,6 +55,7 @@ class LogWriter:
         `on_failure(failure)` once, if ever: then nothing more is taken and nothing more is reported as committed.
 
         Raises:
+            LogTooNew: a later version of the program has written it.
             OSError: the directory cannot be read or written.
         """
         directory.mkdir(parents=True, exist_ok=True)
@@ -62,7 +65,7 @@ class LogWriter:
         committer = Committer(directory, settings, identity, fold, spares, on_commit, on_failure)
         spares.start()
         committer.start(recovered.tail, recovered.next_seq)
-        return cls(committer, spares, recovered.next_seq, record_max_bytes(settings))
+        return cls(committer, spares, recovered, record_max_bytes(settings))
 
     @property
     def committed(self) -> int:

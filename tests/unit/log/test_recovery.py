@@ -6,10 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
+from crc32c import crc32c
 
+from bridge.log import quarantine
 from bridge.log.cursor import NAME, Cursor
+from bridge.log.errors import LogTooNew
 from bridge.log.reader import LogReader
-from bridge.log.segment import PAGE_BYTES, Header, segment_name
+from bridge.log.segment import FORMAT, PAGE_BYTES, Header, segment_name
 from bridge.log.settings import LogSettings
 from tests.unit.log.lane import KIB, LOG_ID, SMALL, Lane, read_all
 from tests.unit.log.test_reader import read_or_skip, spoil
@@ -163,3 +166,117 @@ def test_a_reader_sees_what_a_restarted_writer_adds(stopped: Lane) -> None:
         stopped.commit(b"%d" % number)
         stopped.writer.close()
         assert [each.payload for each in reader.read(number + 1, 100, 10_000)] == [b"%d" % number]
+
+
+def kept(lane: Lane) -> dict[str, bytes]:
+    """What is in the lane's quarantine."""
+    return {path.name: path.read_bytes() for path in (lane.directory / quarantine.NAME).glob("*")}
+
+
+def test_damage_is_kept_in_quarantine_counted_and_said(stopped: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    (path,) = stopped.segments()
+    content = path.read_bytes()
+    spoil(path, content.index(b"telemetry3") + 9)
+    spoilt = path.read_bytes()
+    for _ in range(2):  # the second start, with nothing written in between, finds the same and keeps it once
+        stopped.open()
+        assert stopped.writer.damages == 1
+        stopped.writer.close()
+    ((name, damaged),) = kept(stopped).items()
+    at = int(name.removesuffix(".bin").partition("-")[2])
+    assert spoilt[at : at + len(damaged)] == damaged
+    assert b"telemetry" in damaged
+    assert f"{path} is damaged at bytes {at} to {at + len(damaged) - 1}: a gap will say" in caplog.text
+
+
+def test_a_whole_segment_in_quarantine_is_not_written_over(stopped: Lane) -> None:
+    (path,) = stopped.segments()
+    spoil(path, 30)
+    content = path.read_bytes()
+    stopped.open()
+    stopped.commit(b"new")
+    stopped.writer.forwarded(stopped.writer.committed)
+    stopped.wait(lambda: len(stopped.segments()) == 1)
+    while len(stopped.segments()) < 4:
+        stopped.commit(bytes(5_000))
+    assert kept(stopped) == {path.name: content}
+    stopped.writer.close()
+
+
+def test_the_quarantine_is_bounded(tmp_path: Path) -> None:
+    lane = Lane(tmp_path)
+    lane.writer.close()
+    for number in range(quarantine.FILES_MAX + 3):
+        (tmp_path / segment_name(1_000_000 * number + 1)).write_bytes(b"?" * SMALL.segment_bytes)
+        lane.open()
+        lane.writer.close()
+    assert len(kept(lane)) == quarantine.FILES_MAX
+    assert segment_name(1) not in kept(lane)
+
+
+def test_a_disk_that_takes_no_quarantine_does_not_stand_in_the_way(
+    stopped: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    (stopped.directory / quarantine.NAME).write_bytes(b"a file where the directory should be")
+    spoil(stopped.segments()[0], 30)
+    stopped.open()
+    assert stopped.commit(b"new")
+    assert "cannot be kept in quarantine" in caplog.text
+    stopped.writer.close()
+
+
+def test_a_segment_of_a_later_format_is_for_a_person_to_decide(stopped: Lane) -> None:
+    (path,) = stopped.segments()
+    content = bytearray(path.read_bytes())
+    content[8:12] = (FORMAT + 1).to_bytes(4, "little")
+    content[64:68] = crc32c(bytes(content[:64])).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(LogTooNew, match=r"has format version 2, this program knows 1: install"):
+        stopped.open()
+    assert path.read_bytes() == content
+    path.unlink()
+    assert stopped.open().next_seq == 1
+    stopped.writer.close()
+
+
+def test_a_copy_of_a_segment_under_another_name_is_kept_aside(stopped: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    (path,) = stopped.segments()
+    copy = stopped.directory / segment_name(6)
+    copy.write_bytes(path.read_bytes())
+    stopped.open()
+    assert stopped.commit(b"6") == [6]
+    assert stopped.payloads() == [*PAYLOADS, b"6"]
+    assert kept(stopped).keys() == {copy.name}
+    assert f"{copy} has the header of another segment" in caplog.text
+    stopped.writer.close()
+
+
+def test_a_segment_of_another_log_and_an_empty_one_are_told_of(stopped: Lane, caplog: pytest.LogCaptureFixture) -> None:
+    other = Header(SMALL.segment_bytes, b"?" * 16, 6, 0, 5).encode() + stopped.segments()[0].read_bytes()[PAGE_BYTES:]
+    foreign, empty = stopped.directory / segment_name(6), stopped.directory / segment_name(7)
+    foreign.write_bytes(other)
+    empty.write_bytes(b"")
+    stopped.open()
+    assert f"{foreign} belongs to another log ({(b'?' * 16).hex()}, this one is {LOG_ID.hex()})" in caplog.text
+    assert f"{empty} is empty" in caplog.text
+    stopped.commit(b"new")
+    records, gaps, _ = read_or_skip(stopped)
+    assert [each.payload for each in records] == [*PAYLOADS, b"new"]
+    assert len(gaps) == 1
+    assert kept(stopped) == {foreign.name: other}
+    stopped.writer.close()
+
+
+@pytest.mark.parametrize("content", [b"", bytes(SMALL.segment_bytes), b"BUSBRLOG" + bytes(5_000)])
+def test_a_segment_in_the_middle_that_is_not_one_is_a_gap(tmp_path: Path, content: bytes) -> None:
+    lane = Lane(tmp_path)
+    while len(lane.segments()) < 4:
+        lane.commit(bytes(5_000))
+    lane.writer.close()
+    first, second, third, _ = (int(path.stem) for path in lane.segments())
+    lane.segments()[1].write_bytes(content)
+    lane.open()
+    records, gaps, _ = read_or_skip(lane)
+    assert gaps == [(second, third)]
+    assert [each.seq for each in records] == [*range(first, second), *range(third, lane.writer.committed)]
+    lane.writer.close()

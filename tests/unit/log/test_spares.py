@@ -83,8 +83,8 @@ def test_leftovers_of_a_crash_are_cleared(tmp_path: Path) -> None:
     assert lane.spares() == [tmp_path / "spare-0000000007"]
     lane.commit(b"x")
     assert lane.payloads() == [b"x"]
-    assert not (tmp_path / "spare.tmp").exists()
     lane.writer.close()
+    assert not (tmp_path / "spare.tmp").exists()
     lane.open()
     assert lane.payloads() == [b"x"]
     lane.writer.close()
