@@ -192,10 +192,20 @@ class KafkaSecurity(msgspec.Struct, frozen=True):
     """How the bus side logs in."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
     username: str | None = None
     password_file: Path | None = None
+    token_endpoint: str | None = None
+    """URL that gives tokens for OAUTHBEARER by the client credentials grant (RFC 6749 §4.4)."""
+    client_id: str | None = None
+    """Of this gateway at the token endpoint."""
+    client_secret_file: Path | None = None
+    scope: str | None = None
+    """What the token is asked for; as the token endpoint wants it."""
+    token_ca: Path | None = None
+    """CA of the token endpoint's certificate; None: those of the system."""
     ca: Path | None = None
+    """CA of the brokers' certificates; None: those of the system."""
     certificate: Path | None = None
     private_key: Path | None = None
 

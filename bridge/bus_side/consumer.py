@@ -11,11 +11,11 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from bridge.bus_side.access import Access, AccessError
 from bridge.bus_side.backoff import Backoff
 from bridge.bus_side.bell import Bell
 from bridge.bus_side.desired import NotDesired, encode_desired
@@ -34,7 +34,7 @@ class Consumer:
 
     def __init__(
         self,
-        settings: dict[str, Any],
+        access: Access,
         topic: str,
         group: str,
         *,
@@ -45,10 +45,9 @@ class Consumer:
         timeout_s: float,
     ) -> None:
         """Args:
-        settings: as `kafka_client.client_settings` says.
         group: keeps the offsets; every gateway reads all partitions, so it has a group of its own.
         """
-        self._settings = settings
+        self._access = access
         self._topic = topic
         self._group = group
         self._log = log
@@ -65,7 +64,7 @@ class Consumer:
         while True:
             try:
                 await self._session()
-            except (KafkaError, OSError, TimeoutError) as error:
+            except (AccessError, KafkaError, OSError, TimeoutError) as error:
                 if not self._away:
                     self._away = True
                     _log.warning("topic %s cannot be read, tried again: %s", self._topic, str(error) or "no answer")
@@ -73,7 +72,7 @@ class Consumer:
 
     async def _session(self) -> None:
         consumer = AIOKafkaConsumer(
-            **self._settings,
+            **self._access.settings(),
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerFenced
 
+from bridge.bus_side.access import Access, AccessError
 from bridge.bus_side.fill import Fill, Lot
-from bridge.bus_side.kafka_client import Noise, client_settings
+from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import committed_offset, group_coordinator
+from bridge.bus_side.plain_words import explain
 from bridge.bus_side.producer import LaneProducer
 from bridge.bus_side.refusals import BatchRefused, Refusals, refusal_of
 from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkFenced
@@ -32,9 +35,10 @@ _START_LIMITS = 3
 class KafkaSink:
     """See `sink.Sink`. With `at_least_once` there are no transactions and no positions: the local cursor serves."""
 
-    def __init__(self, gateway: str, kafka: Kafka, noise: Noise) -> None:
+    def __init__(self, gateway: str, kafka: Kafka, access: Access, noise: Noise) -> None:
         self._gateway = gateway
         self._kafka = kafka
+        self._access = access
         self._noise = noise
         self._exactly_once = kafka.delivery == "exactly_once"
         self._producer: LaneProducer | None = None
@@ -51,17 +55,21 @@ class KafkaSink:
     async def start(self, lanes: Sequence[str], log_id: bytes) -> dict[str, int]:
         """A fresh producer; see `Sink.start`. Raises SinkAway."""
         await self.stop()
-        self._noise.cause = ""
+        self._noise.reset()
         self._log_id = log_id
-        producer = self._producer = LaneProducer(self._settings())
         try:
+            producer = self._producer = LaneProducer(self._settings())
             async with asyncio.timeout(self._kafka.request_timeout * _START_LIMITS):
                 await producer.start()
                 topics = self._topics(producer)
                 self._fill = Fill(self._gateway, self._kafka, topics, self._refusals, log_id)
-                return await self._positions(producer, topics, lanes) if self._exactly_once else {}
+                held = await self._positions(producer, topics, lanes) if self._exactly_once else {}
+        except AccessError as error:
+            raise SinkAway(str(error)) from error
         except (KafkaError, OSError, TimeoutError) as error:
             raise SinkAway(self._explained(error)) from error
+        self._noise.reset()
+        return held
 
     async def write(self, batches: Sequence[LaneBatch]) -> int:
         """One transaction; see `Sink.write`. Nothing to forward is no transaction. Raises SinkError."""
@@ -93,7 +101,7 @@ class KafkaSink:
 
     def _settings(self) -> dict[str, Any]:
         kafka = self._kafka
-        settings = client_settings(kafka) | {
+        settings = self._access.settings() | {
             "client_id": f"busbridge-{self._gateway}",
             "retry_backoff_ms": max(1, int(kafka.retry_backoff * 1000)),
             "enable_idempotence": True,
@@ -189,10 +197,18 @@ class KafkaSink:
 
     def _explained(self, error: BaseException) -> str:
         cause = self._noise.cause
+        text = "no answer in time" if isinstance(error, TimeoutError) else explain(error)
         if isinstance(error, KafkaConnectionError) and cause:
-            return cause  # aiokafka's own words say only that there is no connection
-        text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
-        return f"{text} ({cause})" if cause else text
+            text = cause  # aiokafka's own words say only that there is no connection
+        elif cause:
+            text = f"{text} ({cause})"
+        doubt = self._doubt(error)
+        return f"{text} ({doubt})" if doubt else text
+
+    def _doubt(self, error: BaseException) -> str:
+        """Where it did not come to a log-in, our own side is not to blame."""
+        cause = self._noise.error or error
+        return self._access.doubt() if isinstance(cause, KafkaError | ssl.SSLError) else ""
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:

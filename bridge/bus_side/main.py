@@ -21,6 +21,7 @@ from pathlib import Path
 import uvloop
 
 from bridge import config_file, journal
+from bridge.bus_side.access import Access
 from bridge.bus_side.backoff import Backoff
 from bridge.bus_side.bell import Bell
 from bridge.bus_side.consumer import Consumer
@@ -28,9 +29,9 @@ from bridge.bus_side.downlink_log import DownlinkLog
 from bridge.bus_side.forwarder import Forwarder
 from bridge.bus_side.jsonl import JsonlSink
 from bridge.bus_side.kafka import KafkaSink
-from bridge.bus_side.kafka_client import Noise, client_settings
 from bridge.bus_side.lanes import Budget
 from bridge.bus_side.link import Link
+from bridge.bus_side.noise import Noise
 from bridge.bus_side.producer import hasten_transactions
 from bridge.bus_side.sink import Sink
 from bridge.config import Config, Kafka, Log, State
@@ -140,7 +141,7 @@ def _sink(config: Config, noise: Noise) -> tuple[Sink, str]:
     if config.kafka is not None:
         hasten_transactions(config.kafka.retry_backoff)
         servers = ", ".join(config.kafka.bootstrap_servers)
-        return KafkaSink(config.gateway.id, config.kafka, noise), f"Kafka ({servers})"
+        return KafkaSink(config.gateway.id, config.kafka, Access(config.kafka), noise), f"Kafka ({servers})"
     if config.jsonl is not None:
         return JsonlSink(config.gateway.id, config.jsonl), f"the directory {config.jsonl.directory}"
     raise ValueError("neither [kafka] nor [jsonl] is configured: there is nothing for the bus side to do")
@@ -156,7 +157,7 @@ def _downlink_log(config: Config) -> DownlinkLog | None:
 
 def _consumer(config: Config, kafka: Kafka, bell: Bell, downlink: DownlinkLog) -> Consumer:
     return Consumer(
-        client_settings(kafka),
+        Access(kafka),
         config.downlink.desired_topic or "",
         f"busbridge.{config.gateway.id}.downlink",
         log=downlink,

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.producer import sender
 from aiokafka.structs import OffsetAndMetadata
 
@@ -42,7 +43,11 @@ class LaneProducer:
 
     async def start(self) -> None:
         """Connects and takes over the transactional id, if there is one. Raises KafkaError."""
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except (AssertionError, LookupError, ValueError) as error:
+            # aiokafka's ways to say that a server's SCRAM signature is wrong, or that it refused a token.
+            raise KafkaConnectionError("what Kafka answered to our log-in makes no sense") from error
 
     async def begin(self) -> None:
         """Begins a transaction. Raises KafkaError."""

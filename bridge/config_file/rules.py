@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
+from urllib.parse import urlsplit
 
 from bridge.address import AddressError, is_loopback
 from bridge.config import KIB, Config, Kafka, KafkaSecurity, Listener, Route
@@ -30,6 +31,7 @@ _KAFKA_TOPIC_ALLOWED = '1 to 249 of the characters A-Z a-z 0-9 . _ - (and neithe
 _FILTER_ALLOWED = 'an MQTT topic filter: + alone in its level, # alone in the last, "{device}" for the device id'
 _ACCOUNT = ("username", "password_file")
 _TOKEN = ("token_endpoint", "client_id", "client_secret_file")
+_TOKEN_TOO = ("scope", "token_ca")
 _LANE_ALLOWED = "1 to 32 of the characters a-z 0-9 _ -, a letter or digit first"
 
 Rule = Callable[[Config], Iterator[Finding]]
@@ -65,8 +67,8 @@ def _listeners(config: Config) -> Iterator[Finding]:
     for index, listener in enumerate(config.listeners):
         path = ("listeners", index)
         yield from _without_tls(listener, path) if listener.tls is None else _with_tls(listener, path)
-        if listener.bind in seen and not listener.bind.endswith(":0"):
         yield from _web_socket(listener, path)
+        if listener.bind in seen and not listener.bind.endswith(":0"):
             yield Finding((*path, "bind"), f'"{listener.bind}" is bound by an earlier listener')
         seen.add(listener.bind)
 
@@ -95,7 +97,6 @@ def _with_tls(listener: Listener, path: KeyPath) -> Iterator[Finding]:
         yield Finding((*path, "anonymous"), "with tls the certificate says who a device is", "leave it out")
 
 
-def _acl(config: Config) -> Iterator[Finding]:
 def _web_socket(listener: Listener, path: KeyPath) -> Iterator[Finding]:
     if listener.path is None:
         if listener.origins:
@@ -104,6 +105,7 @@ def _web_socket(listener: Listener, path: KeyPath) -> Iterator[Finding]:
         yield Finding((*path, "path"), f'"{listener.path}" is no path', "/ and then any of A-Z a-z 0-9 . _ ~ / -")
 
 
+def _acl(config: Config) -> Iterator[Finding]:
     for key, filters in (("publish", config.acl.publish), ("subscribe", config.acl.subscribe)):
         for index, topic_filter in enumerate(filters):
             yield from _filter(("acl", key, index), topic_filter)
@@ -188,15 +190,33 @@ def _kafka(config: Config) -> Iterator[Finding]:
 
 def _kafka_security(kafka: Kafka) -> Iterator[Finding]:
     security, path = kafka.security, ("kafka", "security")
-    log_in = [name for name in ("username", "password_file") if getattr(security, name) is not None]
+    yield from _log_in(security, path)
     tls = [name for name in ("ca", "certificate", "private_key") if getattr(security, name) is not None]
-    if security.protocol.startswith("SASL") and len(log_in) < 2:
-        yield Finding(path, f'protocol = "{security.protocol}" needs an account', "username and password_file")
-    if log_in and not security.protocol.startswith("SASL"):
-        yield Finding((*path, log_in[0]), f'is not used with protocol = "{security.protocol}"', '"SASL_SSL"')
     if tls and not security.protocol.endswith("SSL"):
         yield Finding((*path, tls[0]), f'is not used with protocol = "{security.protocol}"', '"SSL", "SASL_SSL"')
     yield from _key_pair(security, path)
+
+
+def _log_in(security: KafkaSecurity, path: KeyPath) -> Iterator[Finding]:
+    given = [name for name in (*_ACCOUNT, *_TOKEN, *_TOKEN_TOO) if getattr(security, name) is not None]
+    tokens = security.mechanism == "OAUTHBEARER"
+    needed: tuple[str, ...] = _TOKEN if tokens else _ACCOUNT
+    if not security.protocol.startswith("SASL"):
+        for name in given[:1]:
+            yield Finding((*path, name), f'is not used with protocol = "{security.protocol}"', '"SASL_SSL"')
+    elif not set(needed).issubset(given):
+        yield Finding(path, f'protocol = "{security.protocol}" needs an account', " and ".join(needed))
+    elif strange := [name for name in given if (name in _ACCOUNT) == tokens]:
+        yield Finding((*path, strange[0]), f'is not used with mechanism = "{security.mechanism}"', " and ".join(needed))
+    if security.token_endpoint is not None and not _safe_url(security.token_endpoint):
+        yield Finding((*path, "token_endpoint"), "the client secret would go over the network in clear", "https://…")
+
+
+def _safe_url(url: str) -> bool:
+    parts = urlsplit(url)
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost"))
+    )
 
 
 def _key_pair(security: KafkaSecurity, path: KeyPath) -> Iterator[Finding]:

@@ -242,18 +242,35 @@ def test_a_second_route_with_the_same_filter_never_matches() -> None:
     assert error(ROUTED + again, "routes[1].filter").line == 13
 
 
+OAUTH = (
+    '{ protocol = "SASL_SSL", mechanism = "OAUTHBEARER", client_id = "c", client_secret_file = "s", '
+    'token_endpoint = "%s"%s }'
+)
+
+
 @pytest.mark.parametrize(
     ("security", "key"),
     [
         ('{ protocol = "SASL_SSL" }', "kafka.security"),
         ('{ protocol = "SASL_SSL", username = "u" }', "kafka.security"),
         ('{ username = "u", password_file = "p" }', "kafka.security.username"),
+        ('{ protocol = "SASL_SSL", mechanism = "OAUTHBEARER", token_endpoint = "https://a" }', "kafka.security"),
+        (OAUTH % ("https://a/", ', username = "u"'), "kafka.security.username"),
+        (OAUTH % ("http://a/", ""), "kafka.security.token_endpoint"),
+        (OAUTH % ("https:", ""), "kafka.security.token_endpoint"),
+        ('{ protocol = "SASL_SSL", username = "u", password_file = "p", scope = "s" }', "kafka.security.scope"),
         ('{ ca = "ca.pem" }', "kafka.security.ca"),
         ('{ protocol = "SSL", certificate = "c" }', "kafka.security.certificate"),
     ],
 )
 def test_kafka_security_is_used_or_refused(security: str, key: str) -> None:
     assert error(ROUTED + f"security = {security}\n", key).line == 12
+
+
+def test_kafka_with_tokens_is_read() -> None:
+    config = parse(ROUTED + "security = " + OAUTH % ("http://localhost:80/token", ', scope = "kafka"') + "\n")
+    assert config.kafka is not None
+    assert config.kafka.security.client_secret_file == BASE / "s"
 
 
 def test_kafka_with_an_account_is_read() -> None:

@@ -37,7 +37,15 @@ def free_port() -> int:
 class Broker:
     """One node with its data in `directory`; it keeps port and data over stop, kill and start."""
 
-    def __init__(self, directory: Path, *, port: int = 0, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int = 0,
+        properties: Mapping[str, str] | None = None,
+        listeners: Mapping[str, int] | None = None,
+    ) -> None:
+        """`listeners`: ports of further listeners by name; what they speak is among the properties."""
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._controller_port = free_port()
@@ -45,6 +53,7 @@ class Broker:
         self._log = directory / "kafka.log"
         self._settings = directory / "server.properties"
         self._properties = dict(properties or {})
+        self._listeners = dict(listeners or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -62,6 +71,8 @@ class Broker:
         """Format the data directory if it is new, start, and return when the broker answers. Raises BrokerError."""
         self._directory.mkdir(parents=True, exist_ok=True)
         lines = {**_single_node(self.port, self._controller_port, self._directory / "data"), **self._properties}
+        for name, port in self._listeners.items():
+            lines["listeners"] += f",{name}://localhost:{port}"
         self._settings.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         if not (self._directory / "data" / "meta.properties").exists():
             self._format()

@@ -1,4 +1,4 @@
-"""What every connection to Kafka has in common: addresses, log-in, and its lines in the log.
+"""Noise: aiokafka's own lines in the log, those that mislead taken out.
 
 aiokafka reports each retry at WARNING or ERROR, hundreds a second in an outage. Those that an outage or a transaction's
 markers explain are taken out by their cause; the last of them is kept, so that the one line
@@ -8,15 +8,11 @@ about the outage can say why. Everything else it says stays.
 from __future__ import annotations
 
 import logging
-import os
-import ssl
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from aiokafka.errors import KafkaError
 
-from bridge.config import Kafka
-from bridge.credentials import secret
+from bridge.bus_side.plain_words import explain, is_refusal
 
 # Beginnings of aiokafka's lines (0.14) that say why Kafka cannot be reached.
 _UNREACHABLE: Final = ("Unable connect to", "Unable to request metadata from", "Cannot send ", "Could not send ")
@@ -39,7 +35,15 @@ _RETRIES: Final = (
     "No broker metadata found",
     "Unable to bootstrap",
 )
-_INFORMATION: Final = ("Discovered coordinator", "Updating subscribed topics", "Metadata for topic", "Resetting offset")
+_INFORMATION: Final = (
+    "Discovered coordinator",
+    "Updating subscribed topics",
+    "Metadata for topic",
+    "Resetting offset",
+    "Authenticated ",
+)
+# A connection to a coordinator that ended: the sink gets the same error, and says so.
+_ENDED: Final = "Unexpected error in sender routine"
 # asyncio's, about futures that aiokafka made and dropped with the connection.
 _DROPPED: Final = ("Task was destroyed but it is pending", "Future exception was never retrieved")
 
@@ -50,7 +54,13 @@ class Noise(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self.cause = ""
-        """What aiokafka said last about why it cannot get through."""
+        """Why aiokafka cannot get through: what it said last, but a refusal is not forgotten for a closed port."""
+        self.error: BaseException | None = None
+        """Of that cause, where aiokafka names one."""
+
+    def reset(self) -> None:
+        """Whatever was said is over."""
+        self.cause, self.error = "", None
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = str(record.msg)
@@ -58,44 +68,25 @@ class Noise(logging.Filter):
             return not (text.startswith(_DROPPED) and _is_aiokafkas(record))
         if not record.name.startswith("aiokafka"):
             return True
+        if text.startswith(_ENDED):
+            return not (record.exc_info and isinstance(record.exc_info[1], KafkaError))
         if text.startswith(_UNREACHABLE):
-            self.cause = record.getMessage()
+            self._learn(record)
             return False
         return not text.startswith((*_RETRIES, *_INFORMATION))
+
+    def _learn(self, record: logging.LogRecord) -> None:
+        """The error itself is the last of the line's arguments; what stands before it says which broker."""
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        error = arguments[-1] if arguments and isinstance(arguments[-1], BaseException) else None
+        if self.error is not None and is_refusal(self.error) and not (error is not None and is_refusal(error)):
+            return
+        self.cause, self.error = record.getMessage(), error
+        if error is not None:
+            where = ":".join(str(each) for each in arguments[:-1])
+            self.cause = f"{where}: {explain(error)}"
 
 
 def _is_aiokafkas(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     return isinstance(error, KafkaError) or "aiokafka" in record.getMessage()
-
-
-def client_settings(kafka: Kafka) -> dict[str, Any]:
-    """Keyword arguments that aiokafka's producer and consumer both take.
-
-    Raises:
-        SecretError: the password's file cannot be read.
-        OSError, ssl.SSLError: a certificate's cannot.
-    """
-    security = kafka.security
-    settings: dict[str, Any] = {
-        "bootstrap_servers": list(kafka.bootstrap_servers),
-        "request_timeout_ms": int(kafka.request_timeout * 1000),
-        "security_protocol": security.protocol,
-    }
-    if security.protocol.startswith("SASL"):
-        password = secret(security.password_file, os.environ) if security.password_file is not None else None
-        settings |= {
-            "sasl_mechanism": security.mechanism,
-            "sasl_plain_username": security.username,
-            "sasl_plain_password": password,
-        }
-    if security.protocol.endswith("SSL"):
-        settings["ssl_context"] = _ssl_context(security.ca, security.certificate, security.private_key)
-    return settings
-
-
-def _ssl_context(ca: Path | None, certificate: Path | None, private_key: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca)
-    if certificate is not None:
-        context.load_cert_chain(certificate, private_key)
-    return context

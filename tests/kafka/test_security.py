@@ -1,0 +1,177 @@
+"""Every way to log in to a real Kafka: wrong at first, one clear line, then put right while the process lives."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.support.kafka.ledger import exactly_once_in_order
+from tests.support.kafka.relay import Relay
+from tests.support.kafka.secure import PASSWORD, USER, SecureBroker
+from tests.support.kafka.token_server import TokenServer
+
+DEVICES = ["dev-1", "dev-2"]
+MUTUAL = 'protocol = "SSL"\nca = "ca.pem"\ncertificate = "gw.pem"\nprivate_key = "gw.key"\n'
+LOGIN = f'protocol = "SASL_SSL"\nca = "ca.pem"\nusername = "{USER}"\npassword_file = "password"\nmechanism = '
+TOKEN = (
+    'protocol = "SASL_SSL"\nca = "ca.pem"\nmechanism = "OAUTHBEARER"\nclient_id = "gw:1"\n'
+    'client_secret_file = "password"\nscope = "kafka"\ntoken_endpoint = '
+)
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory):
+    broker = SecureBroker(tmp_path_factory.mktemp("secure"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def tokens():
+    server = TokenServer("gw:1", PASSWORD)
+    yield server
+    server.close()
+
+
+class Gateway:
+    """A site whose files of `[kafka.security]` can be put right."""
+
+    def __init__(self, make_site, secure, security, listener):
+        self.server = secure.broker.address
+        self.site = make_site(
+            f"localhost:{secure.ports.get(listener, listener)}", extra=f"[kafka.security]\n{security}"
+        )
+        self.write("ca.pem", secure.authority.credential.certificate_pem())
+        self.certify(secure.client())
+        self.write("password", PASSWORD.encode())
+
+    def write(self, name, data):
+        (self.site.log.parent / name).write_bytes(data)
+
+    def certify(self, credential):
+        self.write("gw.pem", credential.certificate_pem())
+        self.write("gw.key", credential.key_pem())
+
+    def is_away(self, *words):
+        """One line says why, whatever is tried again; it is in the health, too."""
+        self.site.feed.publish(DEVICES, 3)
+        bus = self.site.start()
+        bus.listen_until(lambda: all(word in bus.health.detail for word in words), 10)
+        time.sleep(0.3)
+        assert self.site.said("is away") == 1
+        assert len(self.site.log.read_text().splitlines()) == 1
+        assert all(self.site.said(word) == 1 for word in words)
+        assert bus.health.state == "away"
+
+    def works(self, read):
+        if self.site.bus is None:
+            self.site.start()
+        self.site.feed.publish(DEVICES, 3)
+        self.site.wait()
+        assert not self.site.bus.ended
+        assert exactly_once_in_order(read(self.server, self.site.topic), self.site.feed.written)
+        assert PASSWORD not in self.site.log.read_text()
+
+
+@pytest.fixture
+def gateway(make_site, secure):
+    return lambda security, listener: Gateway(make_site, secure, security, listener)
+
+
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [
+        ("expired", ("it refused our certificate", "gw.pem has expired on")),
+        ("stranger", ("it refused our certificate",)),
+        ("garbage", ("gw.pem and the key", "cannot be used")),
+    ],
+)
+def test_our_certificate(ours, words, gateway, secure, read):
+    site = gateway(MUTUAL, "MUTUAL")
+    if ours == "garbage":
+        site.write("gw.pem", b"not a certificate")
+    else:
+        expired = ours == "expired"
+        site.certify(secure.client(None if expired else secure.stranger, expired=expired))
+    site.is_away(*words)
+    site.certify(secure.client())
+    site.works(read)
+
+
+def test_no_certificate(gateway):
+    gateway('protocol = "SSL"\nca = "ca.pem"\n', "MUTUAL").is_away("wants one and got none")
+
+
+def test_unknown_ca(gateway, secure, read):
+    site = gateway(MUTUAL, "MUTUAL")
+    site.write("ca.pem", secure.stranger.credential.certificate_pem())
+    site.is_away("its certificate is from a CA that is not ours")
+    site.write("ca.pem", secure.authority.credential.certificate_pem())
+    site.works(read)
+
+
+@pytest.mark.parametrize(
+    ("listener", "words"),
+    [("EXPIRED", "its certificate has expired"), ("ELSEWHERE", "its certificate is for another host name")],
+    ids=["expired", "elsewhere"],
+)
+def test_brokers_certificate(listener, words, gateway, secure, read):
+    relay = Relay(secure.ports[listener])
+    site = gateway(MUTUAL, relay.port)
+    site.is_away(words)
+    relay.target = secure.ports["MUTUAL"]
+    site.works(read)
+    relay.close()
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_password(mechanism, gateway, read):
+    site = gateway(f'{LOGIN}"{mechanism}"\n', "LOGIN")
+    site.write("password", b"some other word")
+    site.is_away("it refused our log-in", "Authentication failed")
+    site.write("password", PASSWORD.encode())
+    site.works(read)
+
+
+def test_password_file_that_is_not_there_yet(gateway, read):
+    site = gateway(f'{LOGIN}"PLAIN"\n', "LOGIN")
+    (site.site.log.parent / "password").unlink()
+    site.is_away("the secret in", "cannot be read")
+    site.write("password", PASSWORD.encode())
+    site.works(read)
+
+
+def test_mechanism_that_kafka_does_not_have(gateway):
+    gateway(f'{LOGIN}"PLAIN"\n', "TOKEN").is_away("does not take our way to log in")
+
+
+def test_token_server_refuses_us(gateway, tokens, read):
+    site = gateway(f'{TOKEN}"{tokens.url}"\n', "TOKEN")
+    site.write("password", b"some other word")
+    site.is_away("the token server", "refused us: 401")
+    site.write("password", PASSWORD.encode())
+    site.works(read)
+
+
+def test_token_that_kafka_does_not_accept(gateway, tokens, read):
+    tokens.skew_s = 3600
+    site = gateway(f'{TOKEN}"{tokens.url}"\n', "TOKEN")
+    site.is_away("a token that it does not accept")
+    tokens.skew_s = 0
+    site.works(read)
+
+
+def test_tokens_that_end_in_the_middle(gateway, tokens, read):
+    tokens.life_s = 2
+    site = gateway(f'{TOKEN}"{tokens.url}"\n', "TOKEN")
+    site.site.start()
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        site.site.feed.publish(DEVICES, 5)
+        site.site.tell()
+        site.site.bus.listen(0.02)
+    site.works(read)
+    assert tokens.issued >= 3
