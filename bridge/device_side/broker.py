@@ -142,7 +142,8 @@ class Broker:
         return False
 
     def expire(self) -> list[str]:
-        """Forgets the sessions whose time has come. Returns their client ids."""
+        """Forgets the sessions and retained messages whose time has come. Returns the sessions' client ids."""
+        self.retained.expire()
         now = self._now()
         over = [
             client
@@ -173,7 +174,8 @@ class Broker:
             if is_shared(subscription.filter):
                 continue
             for message in self.retained.matching(subscription.filter):
-                self._fan_out.deliver(client, message, subscription, retained=True)
+                expires = self.retained.expires(message.topic)
+                self._fan_out.deliver(client, message, subscription, retained=True, expires=expires)
 
     def unsubscribe(self, client: Client, event: UnsubscribeRequested) -> list[int]:
         """Removes; returns a reason for each [MQTT-3.11.3-2]."""

@@ -94,7 +94,7 @@ class Daemon:
         self._epoch = self._next_epoch()
         self._log_id = load_or_create_log_id(data / "uplink")
         self._uplink = self._open_uplink(data / "uplink")
-        self._retained = Retained(self._cold, config.limits)
+        self._retained = Retained(self._cold, config.limits, now=loop.time)
         self._broker = Broker(acl, self._retained, self._cold, config.mqtt, config.limits, loop.time)
         self._pipeline = Pipeline(
             acl, Routing(config.routes), self._sealers(), self._uplink, self._broker, self._clock, config.limits

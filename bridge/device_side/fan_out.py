@@ -120,10 +120,13 @@ class FanOut:
         """To one client, or into its queue; False: dropped, for its bounds are reached or it is away at QoS 0."""
         connection, qos = client.connection, min(message.qos, subscription.qos)
         if connection is None:
-            return bool(qos) and client.state.enqueue(message, subscription, retained=retained, expires=expires)
+            if not qos:
+                return False
+            return client.state.enqueue(message, subscription, self._now(), retained=retained, expires=expires)
         if not qos and connection.output_bytes >= self._output_bytes:
             return False
-        taken = connection.session.deliver(message, subscription, retained=retained, expires=expires)
+        now = 0.0 if expires is None else self._now()
+        taken = connection.session.deliver(message, subscription, retained=retained, expires=expires, now=now)
         connection.flush_soon()
         return taken
 

@@ -2,36 +2,71 @@
 
 Kept in memory, written behind to the cold store. The bounds are the number of topics and their bytes; past them a
 message is not kept (and delivered all the same), nor is the one it would have replaced: it is not the last any more.
+One with a Message Expiry Interval goes when that is over, and its time runs on while the daemon does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from bridge.config import Limits
 from bridge.device_side.cold import ColdStore
 from bridge.message import Message
+from bridge.mqtt.properties import Property
 from bridge.mqtt.topics import matches
 
+
+class _Stored(Message, omit_defaults=True, gc=False):
+    """A message as the cold store has it."""
+
+    expires_at: float | None = None
+    """Seconds since the Unix epoch."""
+
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Message)
+_decoder = msgspec.msgpack.Decoder(_Stored)
+_NEVER = float("inf")
 
 
 class Retained:
     """Topic → message."""
 
-    def __init__(self, cold: ColdStore, limits: Limits) -> None:
+    def __init__(
+        self,
+        cold: ColdStore,
+        limits: Limits,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """Args:
+        cold: where they are kept between two starts.
+        limits: how many and how large.
+        now: the loop's clock, seconds.
+        wall: seconds since the Unix epoch, for what must outlive the loop's clock.
+        """
         self._cold = cold
         self._limits = limits
-        self._messages = {topic: _decoder.decode(value) for topic, value in cold.load("retained")}
-        self._bytes = sum(map(_size, self._messages.values()))
+        self._now = now
+        self._wall = wall
+        self._messages: dict[str, Message] = {}
+        self._expires: dict[str, float] = {}
+        """By topic, of those that expire: a reading of the loop's clock."""
+        self._bytes = 0
+        for topic, value in cold.load("retained"):
+            stored = _decoder.decode(value)
+            self._messages[topic] = stored
+            self._bytes += _size(stored)
+            if stored.expires_at is not None:
+                self._expires[topic] = now() + stored.expires_at - wall()
 
     def store(self, message: Message) -> bool:
         """Keeps it, or with an empty payload forgets the topic [MQTT-3.3.1-6]. False: there is no room for it."""
         before = self._messages.get(message.topic)
-        if before == message:
+        if before == message and message.topic not in self._expires:
             return True
         after = self._bytes + _size(message) - (_size(before) if before else 0)
         if not message.payload:
@@ -42,18 +77,47 @@ class Retained:
             return False
         self._messages[message.topic] = message
         self._bytes = after
-        self._cold.put("retained", message.topic, _encoder.encode(message))
+        self._put(message)
         return True
 
     def matching(self, topic_filter: str) -> Iterator[Message]:
         """Those a new subscription is sent. A filter without wildcards costs one look-up."""
+        now = self._now()
         if "+" not in topic_filter and "#" not in topic_filter:
-            if (message := self._messages.get(topic_filter)) is not None:
+            if (message := self._messages.get(topic_filter)) is not None and not self._is_over(topic_filter, now):
                 yield message
             return
-        yield from [message for topic, message in self._messages.items() if matches(topic_filter, topic)]
+        yield from [
+            message
+            for topic, message in self._messages.items()
+            if matches(topic_filter, topic) and not self._is_over(topic, now)
+        ]
+
+    def expires(self, topic: str) -> float | None:
+        """The reading of the loop's clock at which the topic's message is over; None: never."""
+        return self._expires.get(topic)
+
+    def expire(self) -> None:
+        """Forgets those whose time is over [MQTT-3.3.2-5]."""
+        now = self._now()
+        for topic in [topic for topic in self._expires if self._is_over(topic, now)]:
+            self._forget(topic)
+
+    def _is_over(self, topic: str, now: float) -> bool:
+        return self._expires.get(topic, _NEVER) <= now
+
+    def _put(self, message: Message) -> None:
+        interval = message.properties.get(Property.MESSAGE_EXPIRY_INTERVAL) if message.properties else None
+        expires_at = None
+        self._expires.pop(message.topic, None)
+        if isinstance(interval, int):
+            self._expires[message.topic] = self._now() + interval
+            expires_at = self._wall() + interval
+        fields = {name: getattr(message, name) for name in Message.__struct_fields__}
+        self._cold.put("retained", message.topic, _encoder.encode(_Stored(**fields, expires_at=expires_at)))
 
     def _forget(self, topic: str) -> None:
+        self._expires.pop(topic, None)
         before = self._messages.pop(topic, None)
         if before is not None:
             self._bytes -= _size(before)

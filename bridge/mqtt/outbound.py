@@ -47,7 +47,7 @@ class Outbound:
         """Sends or queues `item`; False: dropped."""
         if item.qos:
             # While there is room nothing waits: `pump` has seen to that.
-            return self._send_new(item, now) if self._room() else self._state.put(item)
+            return self._send_new(item, now) if self._room() else self._state.put(item, now)
         return self._transmit(item, now, dup=False)
 
     def pump(self, now: float) -> None:
@@ -121,16 +121,18 @@ class Outbound:
     def _send_again(self, item: Outgoing, now: float) -> None:
         if self._state.in_flight.get(item.packet_id) is not item or item.released:
             return
-        item.expires = None
         if self._transmit(item, now, dup=True):
             self._sent.add(item.packet_id)
         else:
             del self._state.in_flight[item.packet_id]
 
     def _transmit(self, item: Outgoing, now: float, *, dup: bool) -> bool:
-        """Puts PUBLISH into the output; False: expired [MQTT-3.3.2-5] or too large for the client [MQTT-3.1.2-25]."""
+        """Puts PUBLISH into the output; False: expired [MQTT-3.3.2-5] or too large for the client [MQTT-3.1.2-25].
+
+        What was begun is repeated though it has expired [MQTT-4.4.0-1].
+        """
         packet = self._publish(item, now, dup=dup)
-        if len(packet) > self._max_bytes or (item.expires is not None and item.expires <= now):
+        if len(packet) > self._max_bytes or (item.expires is not None and item.expires <= now and not dup):
             self._state.dropped += 1
             return False
         self._output.append(packet)

@@ -6,6 +6,7 @@ has the clock.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import IntEnum
@@ -92,6 +93,8 @@ class SessionState:
         self.dropped = 0
         """Messages this client never got: queue full, expired, or larger than its Maximum Packet Size."""
         self.last_packet_id = 0
+        self._first_expiry = math.inf
+        """No message in the queue expires before."""
         self._limits = limits
 
     def restore_incoming(self, packet_ids: Iterable[int]) -> None:
@@ -99,20 +102,40 @@ class SessionState:
         self.incoming.update((packet_id, Exchange(Stage.DURABLE, None)) for packet_id in packet_ids)
 
     def enqueue(
-        self, message: Message, subscription: Subscription, *, retained: bool = False, expires: float | None = None
+        self,
+        message: Message,
+        subscription: Subscription,
+        now: float,
+        *,
+        retained: bool = False,
+        expires: float | None = None,
     ) -> bool:
         """Keeps a message for a client that is away; False: dropped (QoS 0, or the queue is full)."""
-        return self.put(outgoing(message, subscription, retained=retained, expires=expires))
+        return self.put(outgoing(message, subscription, retained=retained, expires=expires), now)
 
-    def put(self, item: Outgoing) -> bool:
-        """Queues `item`; False: dropped."""
-        room = len(self.queue) < self._limits.queue_max_messages
-        if not item.qos or not room or self.queue_bytes + item.size > self._limits.queue_max_bytes:
+    def put(self, item: Outgoing, now: float) -> bool:
+        """Queues `item`; False: dropped. `now`: the clock of `Outgoing.expires`; what has expired makes room."""
+        if item.qos and not self._has_room(item) and now >= self._first_expiry:
+            self._drop_expired(now)
+        if not item.qos or not self._has_room(item):
             self.dropped += 1
             return False
         self.queue.append(item)
         self.queue_bytes += item.size
+        if item.expires is not None:
+            self._first_expiry = min(self._first_expiry, item.expires)
         return True
+
+    def _has_room(self, item: Outgoing) -> bool:
+        bytes_then = self.queue_bytes + item.size
+        return len(self.queue) < self._limits.queue_max_messages and bytes_then <= self._limits.queue_max_bytes
+
+    def _drop_expired(self, now: float) -> None:
+        kept = deque(item for item in self.queue if item.expires is None or item.expires > now)
+        self.dropped += len(self.queue) - len(kept)
+        self.queue = kept
+        self.queue_bytes = sum(item.size for item in kept)
+        self._first_expiry = min((item.expires for item in kept if item.expires is not None), default=math.inf)
 
     def take(self) -> Outgoing:
         """The oldest queued message; IndexError when there is none."""

@@ -32,7 +32,7 @@ class Local:
         self.loop = asyncio.new_event_loop()
         self.now = 1000.0
         self.mqtt, self.limits = mqtt or Mqtt(), limits or Limits()
-        self.retained = Retained(cold, self.limits)
+        self.retained = Retained(cold, self.limits, now=lambda: self.now)
         acl = Acl(AclRules(publish=("#",), subscribe=("#", "$SYS/#")))
         self.broker = Broker(acl, self.retained, cold, self.mqtt, self.limits, lambda: self.now)
         self._sockets: list[socket.socket] = []

@@ -104,3 +104,23 @@ def test_wildcards_do_not_find_what_begins_with_a_dollar(gateway: Local) -> None
     peer.subscribe(Subscription("$SYS/#"))
     gateway.tell("$SYS/x")
     assert len(peer.messages()) == 1
+
+
+def test_message_expiry_is_counted_down_and_what_has_expired_is_dropped(gateway: Local) -> None:
+    """[MQTT-3.3.2-5] [MQTT-3.3.2-6], in a queue and among the retained messages."""
+    peer = gateway.connect("c", expiry_s=600)
+    peer.subscribe(Subscription("q", 1))
+    peer.drop()
+    for payload, interval in (("short", 10), ("long", 100)):
+        options = {Property.MESSAGE_EXPIRY_INTERVAL: interval}
+        gateway.tell("q", payload, properties=options)
+        gateway.tell(f"kept/{payload}", payload, retain=True, properties=options)
+    gateway.now += 40
+    later = gateway.connect("c", clean=False)
+    later.subscribe(Subscription("kept/+", 1))
+    gateway.broker.send_retained(later.client, [Subscription("kept/+", 1)])
+    left = {message.topic: message.properties for message in later.messages()}
+    assert left == {topic: {Property.MESSAGE_EXPIRY_INTERVAL: 60} for topic in ("q", "kept/long")}
+    gateway.now += 30
+    gateway.tell("q", properties={Property.MESSAGE_EXPIRY_INTERVAL: 7})
+    assert [message.properties for message in later.messages()] == [{Property.MESSAGE_EXPIRY_INTERVAL: 7}]

@@ -86,6 +86,40 @@ def test_the_bytes_never_exceed_their_bound_and_are_all_usable(messages: list[tu
         assert kept(retained).get(topic) == (bytes(size) if took and size else None)
 
 
+def expiring(topic: str, interval_s: int) -> Message:
+    return Message(topic, b"x", retain=True, properties={Property.MESSAGE_EXPIRY_INTERVAL: interval_s})
+
+
+def test_what_has_expired_is_sent_to_nobody_and_then_forgotten(cold: ColdStore) -> None:
+    """[MQTT-3.3.2-5]."""
+    now = [100.0]
+    retained = Retained(cold, Limits(retained=3), now=lambda: now[0])
+    for topic, interval_s in (("a", 5), ("a", 50), ("b", 10), ("c", 20)):
+        retained.store(expiring(topic, interval_s))
+    assert (retained.expires("a"), retained.expires("b")) == (150.0, 110.0)
+    now[0] = 110.0
+    assert set(kept(retained)) == {"a", "c"}
+    assert kept(retained, "b") == {}
+    assert not retained.store(Message("d", b"x"))
+    retained.expire()
+    assert retained.store(Message("d", b"x"))
+    retained.store(Message("a", b"for ever", retain=True))
+    now[0] = 1e9
+    assert set(kept(retained)) == {"a", "d"}
+
+
+def test_time_runs_on_while_the_daemon_does_not(open_store: OpenStore) -> None:
+    """The loop's clock begins anew with the machine, the wall's goes on."""
+    store = open_store()
+    retained = Retained(store, ROOMY, now=lambda: 5000.0, wall=lambda: 1_000_000.0)
+    retained.store(expiring("long", 100))
+    retained.store(expiring("short", 10))
+    store.close()
+    later = Retained(open_store(), ROOMY, now=lambda: 3.0, wall=lambda: 1_000_030.0)
+    assert set(kept(later)) == {"long"}
+    assert later.expires("long") == 73.0
+
+
 class NoStore(ColdStore):
     """A store that keeps nothing: the edge of a property test that would else write thousands of files."""
 

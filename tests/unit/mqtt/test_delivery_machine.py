@@ -100,7 +100,7 @@ class Delivery(RuleBasedStateMachine):
         message = Message("down", self.delivered[-1], qos)
         session = self.gateway.session
         if session is None or session.state is None:
-            assert self.gateway.state.enqueue(message, ALL)
+            assert self.gateway.state.enqueue(message, ALL, 0.0)
         else:
             assert session.deliver(message, ALL)
 

@@ -77,6 +77,41 @@ def test_a_message_is_counted_down_and_dropped_when_it_has_expired() -> None:
     assert link.answers() == [Message("t", b"", properties={Property.MESSAGE_EXPIRY_INTERVAL: 30})]
 
 
+def test_a_client_that_says_nothing_does_not_stop_the_clock_of_what_it_is_sent() -> None:
+    """[MQTT-3.3.2-6]: the interval is what is left when it is sent, whenever the client was last heard."""
+    link = _open(5)
+    message = Message("t", b"", 1, properties={Property.MESSAGE_EXPIRY_INTERVAL: 60})
+    assert link.session.deliver(message, ALL, expires=1060.0, now=1000.0)
+    (sent,) = link.answers()
+    assert isinstance(sent, Message)
+    assert sent.properties == {Property.MESSAGE_EXPIRY_INTERVAL: 60}
+
+
+def test_what_has_expired_makes_room_in_a_full_queue() -> None:
+    state = SessionState("c", 5, 60, Mqtt(queue_max_messages=3))
+    for expires in (20.0, None, 10.0):
+        assert state.enqueue(_message("old"), ALL, 0.0, expires=expires)
+    assert not state.enqueue(_message("early"), ALL, 9.0)
+    assert state.enqueue(_message("new"), ALL, 10.0)
+    assert not state.enqueue(_message("early"), ALL, 19.0)
+    assert state.enqueue(_message("new"), ALL, 20.0)
+    assert [item.message.payload for item in state.queue] == [b"old", b"new", b"new"]
+    assert state.queue_bytes == sum(item.size for item in state.queue)
+    assert state.dropped == 4
+
+
+def test_what_was_begun_is_repeated_though_it_has_expired() -> None:
+    """[MQTT-4.4.0-1]."""
+    link = _open(5)
+    link.session.deliver(Message("t", b"", 1, properties={Property.MESSAGE_EXPIRY_INTERVAL: 5}), ALL, expires=5.0)
+    link.session.close()
+    later = Link(5)
+    later.now = 60.0
+    later.connect(link.state)
+    _, sent = later.answers()
+    assert sent == Message("t", b"", 1, False, True, 1, {Property.MESSAGE_EXPIRY_INTERVAL: 0})
+
+
 def test_the_window_is_the_lower_of_the_clients_and_ours(version: int) -> None:
     """[MQTT-3.3.4-7]; what does not fit waits, and goes in order as the window opens."""
     options = {Property.RECEIVE_MAXIMUM: 2} if version == 5 else {}
@@ -210,8 +245,8 @@ def test_a_repetition_over_a_new_maximum_is_dropped() -> None:
 @pytest.mark.parametrize("limits", [Mqtt(queue_max_messages=3), Mqtt(queue_max_bytes=6)])
 def test_the_queue_of_who_is_away_is_bounded(version: int, limits: Mqtt) -> None:
     state = SessionState("c", version, 60, limits)
-    assert [state.enqueue(_message(text), ALL) for text in "abcd"] == [True, True, True, False]
-    assert not state.enqueue(_message("e", 0), ALL), "QoS 0 is not kept"
+    assert [state.enqueue(_message(text), ALL, 0.0) for text in "abcd"] == [True, True, True, False]
+    assert not state.enqueue(_message("e", 0), ALL, 0.0), "QoS 0 is not kept"
     assert (state.dropped, state.queue_bytes) == (2, 6)
     link = _open_raw(version, state, limits)
     assert _payloads(link.answers()) == ["a", "b", "c"]
