@@ -15,6 +15,9 @@ COMMANDS = [
     ("certs", "issue"),
     ("certs", "list"),
     ("keys", "new"),
+    ("queue", "inspect"),
+    ("queue", "verify"),
+    ("queue", "export"),
 ]
 
 

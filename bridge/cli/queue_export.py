@@ -1,0 +1,90 @@
+"""Records of a queue as lines of JSON, or as files of their payloads."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from bridge.cli.exported import header_text
+from bridge.cli.queue_report import KINDS, OF_THE_HANDSHAKE
+from bridge.device_side.clock import rfc3339
+from bridge.log import record as rec
+from bridge.log.forensics import LaneFiles, LaneWalk
+from bridge.log.forensics_segment import Damage
+from bridge.log.record import Record, decode_context, decode_headers
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """One record as `queue export` writes it; `bridge.cli.exported` reads it."""
+
+    lane: str
+    seq: int
+    received: str
+    device: str
+    topic: str
+    qos: int
+    retain: bool
+    headers: dict[str, str]
+    payload_base64: str
+    target: str
+    """The Kafka topic it goes to; empty: none."""
+    kind: str
+    headers_repeated: list[tuple[str, str]] = []
+    """Further values of a header that comes more than once."""
+    tombstone: bool = False
+    """The value is null, not empty."""
+
+
+def wanted(
+    lane: LaneFiles, *, pending: bool, device: str | None, live: bool, advance: Callable[[int], None]
+) -> Iterator[Record | Damage]:
+    """The lane's records that mean something outside of the gateway, and the damages that cost some. Raises OSError."""
+    since = lane.position() if pending else 0
+    prefix = rec.encode_context(device, "")[: 2 + len(device.encode())] if device is not None else b""
+    for item in LaneWalk(lane, since=since, live=live):
+        if isinstance(item, Damage):
+            if item.next_seq is None or item.next_seq > max(since, item.first_seq):
+                yield item
+            continue
+        for record in item.records:
+            if record.seq >= since and record.kind not in OF_THE_HANDSHAKE and record.context.startswith(prefix):
+                yield record
+        advance(item.size)
+
+
+def line_of(lane: str, record: Record) -> bytes:
+    """The record's line, with its end. Raises RecordError."""
+    device, topic, target = decode_context(record.context)
+    headers: dict[str, str] = {}
+    repeated: list[tuple[str, str]] = []
+    for name, value in decode_headers(record.headers):
+        if name in headers:
+            repeated.append((name, header_text(value)))
+        else:
+            headers[name] = header_text(value)
+    line = Line(
+        lane=lane,
+        seq=record.seq,
+        received=rfc3339(record.wall_ns),
+        device=device,
+        topic=topic,
+        qos=record.qos,
+        retain=bool(record.flags & rec.RETAIN),
+        headers=headers,
+        payload_base64=base64.b64encode(record.payload).decode(),
+        target=target,
+        kind=KINDS.get(record.kind, str(record.kind)),
+        headers_repeated=repeated,
+        tombstone=bool(record.flags & rec.TOMBSTONE),
+    )
+    return msgspec.json.encode(line) + b"\n"
+
+
+def write_payload(directory: Path, lane: str, record: Record) -> None:
+    """Writes the payload to DIRECTORY/LANE/SEQ, the number in 20 digits. Raises OSError."""
+    place = directory / lane
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{record.seq:020d}").write_bytes(record.payload)

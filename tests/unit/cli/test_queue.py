@@ -1,0 +1,211 @@
+"""`busbridge queue` on directories that a gateway's log writer left, and on one that is held by a process."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from bridge import config
+from bridge.device_side.lock import DirectoryLock
+from bridge.log import record as rec
+from bridge.log.cursor import Cursor
+from bridge.log.forensics import LaneFiles, LaneWalk
+from bridge.security import keys
+from bridge.security.envelope import Sealer
+from tests.unit.log.lane import LOG_ID, Lane
+
+TOPIC = "devices/dev-1/telemetry/t"
+WALL_NS = 1_770_000_000_123_456_789
+
+
+def record(
+    seq: int, device: str = "dev-1", kind: int = rec.MESSAGE, headers: Iterable[tuple[str, bytes]] = ()
+) -> bytes:
+    context = rec.encode_context(device, f"devices/{device}/telemetry/t", "telemetry")
+    return rec.encode(kind, 1 | rec.RETAIN, 7, WALL_NS, 1, context, rec.encode_headers(headers), b"payload %d" % seq)
+
+
+def write(directory: Path, records: Iterable[bytes]) -> int:
+    """Commits them one by one; returns the position behind the last."""
+    lane = Lane(directory)
+    for each in records:
+        lane.writer.append(each)
+        lane.writer.kick()
+        lane.wait(lambda: lane.writer.committed == lane.writer.next_seq)
+    lane.writer.close()
+    return lane.writer.committed
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two lanes: 9 records and a release of two devices in `normal`, forwarded up to 4; one record in `alarm`."""
+    uplink = tmp_path / "data" / "uplink"
+    records = [record(seq, f"dev-{1 + seq % 2}") for seq in range(1, 10)]
+    write(uplink / "normal", [*records[:5], record(6, kind=rec.RELEASE), *records[5:]])
+    write(uplink / "alarm", [record(1)])
+    (uplink / "LOG").write_text(LOG_ID.hex() + "\n")
+    Cursor.save(uplink / "normal", LOG_ID, 4)
+    return tmp_path / "data"
+
+
+def contents(directory: Path) -> dict[Path, tuple[bytes, int]]:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_inspect_counts_lanes_segments_and_streams(busbridge, data):
+    before = contents(data)
+    done = busbridge("queue", "inspect", data, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert report["daemon"] is None
+    alarm, normal = report["lanes"]
+    assert (normal["lane"], normal["log"], normal["written"], normal["forwarded"]) == ("normal", LOG_ID.hex(), 11, 4)
+    assert normal["waiting"] == 6
+    assert normal["why"] == "no daemon runs on this directory"
+    assert (alarm["waiting"], alarm["forwarded"]) == (1, None)
+    assert alarm["why"] == "nothing of this log was ever noted as forwarded; no daemon runs on this directory"
+    streams = {each["device"]: (each["target"], each["records"], each["waiting"]) for each in normal["streams"]}
+    assert streams == {"dev-1": ("telemetry", 4, 3), "dev-2": ("telemetry", 5, 3)}
+    [segment] = normal["segments"]
+    assert (segment["file"], segment["records"], segment["next_seq"]) == ("00000000000000000001.seg", 10, 11)
+    assert contents(data) == before
+
+
+def test_inspect_prints_tables(busbridge, data):
+    done = busbridge("queue", "inspect", data)
+    assert done.returncode == 0
+    assert "no daemon runs on this directory" in done.stdout
+    assert "before 4" in done.stdout
+    assert "dev-2" in done.stdout
+    assert "00000000000000000001.seg" in done.stdout
+
+
+def test_beside_a_running_daemon_it_says_so_and_reads_all_the_same(busbridge, data):
+    with DirectoryLock(data):
+        inspected = busbridge("queue", "inspect", data, "--json")
+        verified = busbridge("queue", "verify", data / "uplink" / "normal")
+        exported = busbridge("queue", "export", data)
+    report = json.loads(inspected.stdout)
+    assert report["daemon"] == str(os.getpid())
+    assert "runs: it is on its way, or Kafka is away" in report["lanes"][1]["why"]
+    for done in (inspected, verified, exported):
+        assert done.returncode == 0
+        assert f"A daemon (process {os.getpid()}) runs" in done.stderr
+    assert busbridge("queue", "verify", data).stderr == ""
+
+
+def test_verify_finds_nothing_wrong(busbridge, data):
+    done = busbridge("queue", "verify", data)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "normal: 10 records in 11 frames are good" in done.stdout
+
+
+def test_verify_says_where_damage_begins(busbridge, data):
+    path = data / "uplink" / "normal" / "00000000000000000001.seg"
+    pieces = list(LaneWalk(LaneFiles("normal", path.parent, LOG_ID, path)))
+    with path.open("r+b") as file:
+        file.seek(pieces[3].offset + 60)
+        file.write(b"\xff\xff")
+    done = busbridge("queue", "verify", data, "--lane", "normal")
+    assert done.returncode == 3
+    said = f"{path}, byte {pieces[3].offset}, record 3: a frame whose checksum does not match; 1 record lost, "
+    assert said + f"it goes on with record 4 at byte {pieces[4].offset}" in done.stdout
+    assert "1 thing wrong" in done.stderr
+    inspected = json.loads(busbridge("queue", "inspect", data, "--json").stdout)
+    assert len(inspected["lanes"][1]["damage"]) == 1
+    exported = busbridge("queue", "export", data, "--lane", "normal")
+    assert exported.returncode == 3
+    assert "record 3" in exported.stderr
+    assert [json.loads(line)["seq"] for line in exported.stdout.splitlines()] == [1, 2, 4, 5, 7, 8, 9, 10]
+    assert busbridge("queue", "export", data, "--lane", "normal", "--pending").returncode == 0
+
+
+def test_export_writes_what_the_surface_says(busbridge, data):
+    done = busbridge("queue", "export", data, "--lane", "normal", "--device", "dev-1")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["seq"] for line in lines] == [2, 4, 7, 9]
+    assert lines[0] == {
+        "lane": "normal",
+        "seq": 2,
+        "received": "2026-02-02T02:40:00.123Z",
+        "device": "dev-1",
+        "topic": TOPIC,
+        "qos": 1,
+        "retain": True,
+        "headers": {},
+        "payload_base64": base64.b64encode(b"payload 2").decode(),
+        "target": "telemetry",
+        "kind": "message",
+    }
+
+
+def test_export_of_what_is_not_forwarded_into_a_file(busbridge, data, tmp_path):
+    done = busbridge("queue", "export", data, "--pending", "--out", "unsent.jsonl")
+    assert (done.returncode, done.stdout) == (0, "")
+    lines = [json.loads(line) for line in (tmp_path / "unsent.jsonl").read_text().splitlines()]
+    assert [(line["lane"], line["seq"]) for line in lines] == [
+        ("alarm", 1),
+        *(("normal", seq) for seq in (4, 5, 7, 8, 9, 10)),
+    ]
+    assert not (tmp_path / "unsent.jsonl.tmp").exists()
+
+
+def test_export_of_raw_payloads(busbridge, data, tmp_path):
+    assert busbridge("queue", "export", data, "--lane", "alarm", "--raw", "payloads").returncode == 0
+    assert (tmp_path / "payloads" / "alarm" / "00000000000000000001").read_bytes() == b"payload 1"
+
+
+def test_headers_that_repeat_or_are_not_text_and_a_tombstone(busbridge, tmp_path):
+    headers = [("user-a", b"1"), ("user-a", b"2"), ("seal-key", b"\xff")]
+    context = rec.encode_context("dev-1", "", "device-state")
+    removed = rec.encode(rec.DOCUMENT, rec.TOMBSTONE, 0, WALL_NS, 1, context, b"", b"")
+    write(tmp_path / "lane", [record(1, headers=headers), removed])
+    done = busbridge("queue", "export", tmp_path / "lane")
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["headers"] == {"user-a": "1", "seal-key": "base64:/w=="}
+    assert first["headers_repeated"] == [["user-a", "2"]]
+    assert (second["kind"], second["tombstone"], second["payload_base64"]) == ("document", True, "")
+
+
+def test_open_reads_what_export_wrote(busbridge, tmp_path):
+    public, _ = keys.new("data-team", tmp_path)
+    sealer = Sealer({"data-team": keys.load_public(public)}, config.Sealing(), os.urandom)
+    payloads = [b'{"t": 20.5}', "grün".encode(), b"\xff\x00"]
+    context, sealed_records = rec.encode_context("dev-1", TOPIC, "telemetry"), []
+    for seq, payload in enumerate(payloads, 1):
+        headers, sealed = sealer.seal("dev-1", TOPIC, seq, payload, 0.0)
+        sealed_records.append(rec.encode(rec.MESSAGE, 1, 0, WALL_NS, 1, context, rec.encode_headers(headers), sealed))
+    write(tmp_path / "data" / "uplink" / "normal", sealed_records)
+    exported = busbridge("queue", "export", "data")
+    assert exported.returncode == 0
+    done = busbridge("open", "--key", "data-team.key", given=exported.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    opened = [row["payload"].encode() if "payload" in row else base64.b64decode(row["payload_base64"]) for row in rows]
+    assert opened == payloads
+    assert [(row["device"], row["topic"], row["seq"], row["sealed"]) for row in rows] == [
+        ("dev-1", TOPIC, seq, True) for seq in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("inspect", "nowhere"), 2, "there is no queue in it"),
+        (("verify", "data", "--lane", "bulk"), 2, "no lane bulk here; there are: alarm, normal"),
+        (("export", "data", "--out", "x", "--raw", "y"), 2, "not both"),
+        (("export", "data", "--out", "no/such/place"), 1, "No such file"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(busbridge, data, arguments, code, said):
+    done = busbridge("queue", *arguments)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
