@@ -34,6 +34,11 @@ def free_port() -> int:
         return port
 
 
+def new_cluster_id() -> str:
+    """What `StorageTool format` takes."""
+    return base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
+
+
 class Broker:
     """One node with its data in `directory`; it keeps port and data over stop, kill and start."""
 
@@ -44,11 +49,16 @@ class Broker:
         port: int = 0,
         properties: Mapping[str, str] | None = None,
         listeners: Mapping[str, int] | None = None,
+        controller_port: int = 0,
+        cluster_id: str = "",
+        heap_mib: int = 512,
     ) -> None:
         """`listeners`: ports of further listeners by name; what they speak is among the properties."""
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self._controller_port = free_port()
+        self._controller_port = controller_port or free_port()
+        self._cluster_id = cluster_id or new_cluster_id()
+        self._heap = f"-Xmx{heap_mib}m"
         self._directory = directory
         self._log = directory / "kafka.log"
         self._settings = directory / "server.properties"
@@ -78,7 +88,7 @@ class Broker:
             self._format()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._java("-Xmx512m", "-XX:+UseSerialGC"), "kafka.Kafka", str(self._settings)],
+                [*self._java(self._heap, "-XX:+UseSerialGC"), "kafka.Kafka", str(self._settings)],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -105,12 +115,11 @@ class Broker:
         return [java(), *options, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libraries()}/*"]
 
     def _format(self) -> None:
-        cluster = base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
         tool = [
             *self._java(),
             "kafka.tools.StorageTool",
             "format",
-            f"--cluster-id={cluster}",
+            f"--cluster-id={self._cluster_id}",
             "-c",
             str(self._settings),
         ]
