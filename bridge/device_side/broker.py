@@ -8,12 +8,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 
-import msgspec
-
 from bridge.config import Limits, Mqtt
 from bridge.device_side.cold import ColdStore
 from bridge.device_side.connection import Connection
 from bridge.device_side.fan_out import FanOut
+from bridge.device_side.kept_sessions import KeptSessions
 from bridge.device_side.retained import Retained
 from bridge.message import Message
 from bridge.mqtt.events import ConnectRequested, SubscribeRequested, UnsubscribeRequested, Will
@@ -26,18 +25,6 @@ from bridge.security.acl import Acl
 TAKEN_OVER = "taken-over"
 NEVER = 0xFFFFFFFF
 """A session expiry interval that says the session does not expire (MQTT5 §3.1.2.11.2)."""
-
-
-class StoredSession(msgspec.Struct, frozen=True):
-    """What the cold store keeps of a session."""
-
-    version: int
-    expiry_s: int
-    subscriptions: list[Subscription]
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(StoredSession).decode
 
 
 class Client:
@@ -77,7 +64,7 @@ class Broker:
         self.clients: dict[str, Client] = {}
         self.retained = retained
         self._acl = acl
-        self._cold = cold
+        self._kept = KeptSessions(cold, mqtt, now)
         self._mqtt = mqtt
         self._limits = limits
         self._now = now
@@ -88,11 +75,10 @@ class Broker:
         Returns the clients with hand-shakes whose session was not to outlive its connection: with it they ended, and
         were they kept, the next message with such a packet identifier would be taken for a repetition.
         """
-        for client_id, body in self._cold.load("sessions"):
-            stored = _decode(body)
-            client = self._add(client_id, stored.version, stored.expiry_s)
-            for subscription in stored.subscriptions:
-                client.state.subscriptions[subscription.filter] = subscription
+        for state, alone_since in self._kept.load():
+            client = self.clients[state.client_id] = Client(state)
+            client.gone_at = alone_since
+            for subscription in state.subscriptions.values():
                 self._fan_out.subscribe(client, subscription)
         for client_id in self.clients.keys() & open_handshakes.keys():
             self.clients[client_id].state.restore_incoming(open_handshakes[client_id])
@@ -117,15 +103,21 @@ class Broker:
                 self._forget(client)
             client = self._add(client_id, event.version, event.expiry_s)
         if present and not event.expiry_s:
-            self._cold.put("sessions", client_id, None)  # from now on it ends with its connection
+            self._kept.forget(client.state)  # from now on it ends with its connection
         client.state.version, client.state.expiry_s = event.version, event.expiry_s
         client.gone_at, client.will = None, event.will
+        if present and event.expiry_s:
+            self._kept.store(client.state, gone=False)  # so that its time does not run on from when it was alone
         return client, present
 
     def keep(self, client: Client, stored: Callable[[], object]) -> None:
         """Writes a session that outlives its connection; `stored`, on the store's thread, when it is on disk."""
-        self._store(client)
-        self._cold.after_commit(stored)
+        self._kept.store(client.state, gone=False)
+        self._kept.after_commit(stored)
+
+    def keep_messages(self) -> None:
+        """Writes what sessions that stay have to be sent, as far as it has changed since the last call."""
+        self._kept.write_messages()
 
     def has_room(self, client_id: str) -> bool:
         """Whether one more client can be known."""
@@ -139,6 +131,7 @@ class Broker:
             self._forget(client)
             return True
         self._fan_out.went_away(client)
+        self._kept.store(client.state, gone=True)
         return False
 
     def expire(self) -> list[str]:
@@ -163,10 +156,11 @@ class Broker:
         self._fan_out.publish(message, publisher)
 
     def subscribe(self, client: Client, event: SubscribeRequested) -> list[int]:
-        """Adds the subscriptions that are allowed; returns a reason for each. `send_retained` is the second half."""
-        reasons = [self._subscribe_one(client, subscription) for subscription in event.subscriptions]
-        self._store_if_kept(client)
-        return reasons
+        """Adds the subscriptions that are allowed; returns a reason for each.
+
+        The caller answers when they are stored (`keep`), if the session is to stay, and calls `send_retained`.
+        """
+        return [self._subscribe_one(client, subscription) for subscription in event.subscriptions]
 
     def send_retained(self, client: Client, fresh: list[Subscription]) -> None:
         """The retained messages of subscriptions just made (MQTT5 §3.3.1.3); of shared ones none (MQTT5 §4.8.2)."""
@@ -184,7 +178,6 @@ class Broker:
             client.state.subscriptions.pop(topic_filter, None)
             existed = self._fan_out.unsubscribe(client, topic_filter)
             reasons.append(Reason.SUCCESS if existed else Reason.NO_SUBSCRIPTION_EXISTED)
-        self._store_if_kept(client)
         return [int(reason) for reason in reasons]
 
     def connected(self) -> Iterator[Connection]:
@@ -199,16 +192,7 @@ class Broker:
     def _forget(self, client: Client) -> None:
         self._fan_out.session_over(client)
         del self.clients[client.state.client_id]
-        self._cold.put("sessions", client.state.client_id, None)
-
-    def _store_if_kept(self, client: Client) -> None:
-        if client.state.expiry_s:
-            self._store(client)
-
-    def _store(self, client: Client) -> None:
-        state = client.state
-        stored = StoredSession(state.version, state.expiry_s, list(state.subscriptions.values()))
-        self._cold.put("sessions", state.client_id, _encode(stored))
+        self._kept.forget(client.state)
 
     def _subscribe_one(self, client: Client, subscription: Subscription) -> int:
         state = client.state

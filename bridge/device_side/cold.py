@@ -1,7 +1,7 @@
 """Cold state in SQLite: what changes seldom and is read at start.
 
-Sessions, retained messages, documents, counters: written behind, in batches, on a thread of its own. It is never the
-first place of what was acknowledged: that is the log.
+Sessions and their queues, retained messages, documents, counters: written behind, in batches, on a thread of its own.
+It is never the first place of what was acknowledged: that is the log.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-Table = Literal["meta", "documents", "sessions", "retained"]
-_TABLES: tuple[Table, ...] = ("meta", "documents", "sessions", "retained")
+Table = Literal["meta", "documents", "sessions", "queues", "retained"]
+_TABLES: tuple[Table, ...] = ("meta", "documents", "sessions", "queues", "retained")
 
 
 class ColdStoreFailure(Exception):
@@ -21,7 +21,7 @@ class ColdStoreFailure(Exception):
 
 
 class ColdStore:
-    """Four tables of key → bytes. All methods but the callbacks are for one thread, the event loop's."""
+    """Five tables of key → bytes. All methods but the callbacks are for one thread, the event loop's."""
 
     def __init__(self, path: Path, on_failure: Callable[[ColdStoreFailure], None]) -> None:
         """Opens or makes the file.

@@ -124,6 +124,7 @@ class Daemon:
         ):
             self._loop.add_signal_handler(number, act)
         self._spawn(self._desk.sweep())
+        self._spawn(self._desk.keep_messages())
         self._spawn(self._relieve_regularly())
         if self._downlink is not None:
             self._spawn(self._save_downlink_cursor(self._downlink))
@@ -173,6 +174,7 @@ class Daemon:
             await bus_side
         if self._downlink is not None and self._downlink.unsaved:
             self._downlink.save()
+        self._broker.keep_messages()
         self._cold.close()
         self._pool.shutdown(wait=False)
         _log.info("stopped")

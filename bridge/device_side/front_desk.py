@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 GATEWAY_STOPPED = "gateway-stopped"
 KEEPALIVE = "keepalive"
 _SWEEP_S = 1.0
+_KEEP_S = 0.1
 
 
 class FrontDesk:
@@ -146,6 +147,12 @@ class FrontDesk:
                 self._wills.session_over(client_id)
                 self._pipeline.exchanges.abandon(client_id)
 
+    async def keep_messages(self) -> None:
+        """Ten times a second: what clients that come back have to be sent goes to disk. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(_KEEP_S)
+            self._broker.keep_messages()
+
     def stop(self) -> None:
         """Says good-bye to every client; nothing more is taken in."""
         self._stopping = True
@@ -229,20 +236,39 @@ class FrontDesk:
         assert client is not None
         known = set(client.state.subscriptions)
         reasons = self._broker.subscribe(client, event)
-        connection.session.subscribed(event.packet_id, reasons)
         fresh = [
             subscription
             for subscription, reason in zip(event.subscriptions, reasons, strict=True)
             if reason < Reason.UNSPECIFIED_ERROR and _wants_retained(subscription, existed=subscription.filter in known)
         ]
-        self._broker.send_retained(client, fresh)
+
+        def answer() -> None:
+            connection.session.subscribed(event.packet_id, reasons)
+            if client.connection is connection:
+                self._broker.send_retained(client, fresh)
+            connection.flush_soon()
+
+        self._when_kept(client, answer)
         return True
 
     def _unsubscribe(self, connection: Connection, event: UnsubscribeRequested) -> bool:
         client = connection.client
         assert client is not None
-        connection.session.unsubscribed(event.packet_id, self._broker.unsubscribe(client, event))
+        reasons = self._broker.unsubscribe(client, event)
+
+        def answer() -> None:
+            connection.session.unsubscribed(event.packet_id, reasons)
+            connection.flush_soon()
+
+        self._when_kept(client, answer)
         return True
+
+    def _when_kept(self, client: Client, answer: Callable[[], None]) -> None:
+        """Answers once the session is on disk as the answer says it is, if it is to outlive the connection."""
+        if client.state.expiry_s:
+            self._broker.keep(client, lambda: self.loop.call_soon_threadsafe(answer))
+        else:
+            answer()
 
     def _disconnected(self, connection: Connection, event: Disconnected) -> bool:
         if not event.by_client:

@@ -87,6 +87,7 @@ class Outbound:
             item.released = True
             # PUBREL is repeated in the order of PUBREC, not of PUBLISH [MQTT-4.6.0-4].
             self._state.in_flight[item.packet_id] = self._state.in_flight.pop(item.packet_id)
+            self._state.mark_changed()
         self._release(item)
 
     def completed(self, packet: packets.Pubcomp, now: float) -> None:
@@ -103,6 +104,7 @@ class Outbound:
 
     def _finish(self, item: Outgoing, now: float) -> None:
         del self._state.in_flight[item.packet_id]
+        self._state.mark_changed()
         self._sent.discard(item.packet_id)
         self.pump(now)
 
@@ -115,6 +117,7 @@ class Outbound:
         if not self._transmit(item, now, dup=False):
             return False
         self._state.in_flight[item.packet_id] = item
+        self._state.mark_changed()
         self._sent.add(item.packet_id)
         return True
 
@@ -125,6 +128,7 @@ class Outbound:
             self._sent.add(item.packet_id)
         else:
             del self._state.in_flight[item.packet_id]
+            self._state.mark_changed()
 
     def _transmit(self, item: Outgoing, now: float, *, dup: bool) -> bool:
         """Puts PUBLISH into the output; False: expired [MQTT-3.3.2-5] or too large for the client [MQTT-3.1.2-25].

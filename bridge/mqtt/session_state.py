@@ -65,6 +65,8 @@ class Outgoing(msgspec.Struct):
 
     share: str = ""
     """The shared subscription it comes by, as `Subscription.filter`; empty: none."""
+    number: int = 0
+    """Where the broker has stored it; 0: nowhere."""
 
     @property
     def size(self) -> int:
@@ -93,6 +95,8 @@ class SessionState:
         self.dropped = 0
         """Messages this client never got: queue full, expired, or larger than its Maximum Packet Size."""
         self.last_packet_id = 0
+        self.watched_by: set[SessionState] | None = None
+        """Where the state puts itself whenever what it has to send changes."""
         self._first_expiry = math.inf
         """No message in the queue expires before."""
         self._limits = limits
@@ -120,11 +124,28 @@ class SessionState:
         if not item.qos or not self._has_room(item):
             self.dropped += 1
             return False
+        self._append(item)
+        self.mark_changed()
+        return True
+
+    def restore_outgoing(self, item: Outgoing) -> None:
+        """Takes up, after a restart, a message that was queued, or in flight with its packet id."""
+        if item.packet_id:
+            self.in_flight[item.packet_id] = item
+            self.last_packet_id = item.packet_id
+        else:
+            self._append(item)
+
+    def mark_changed(self) -> None:
+        """What there is to be sent is not what it was."""
+        if self.watched_by is not None:
+            self.watched_by.add(self)
+
+    def _append(self, item: Outgoing) -> None:
         self.queue.append(item)
         self.queue_bytes += item.size
         if item.expires is not None:
             self._first_expiry = min(self._first_expiry, item.expires)
-        return True
 
     def _has_room(self, item: Outgoing) -> bool:
         bytes_then = self.queue_bytes + item.size
@@ -141,6 +162,7 @@ class SessionState:
         """The oldest queued message; IndexError when there is none."""
         item = self.queue.popleft()
         self.queue_bytes -= item.size
+        self.mark_changed()
         return item
 
     def take_shared(self, wanted: Callable[[Outgoing], bool], *, in_flight: bool = False) -> list[Outgoing]:
@@ -158,6 +180,7 @@ class SessionState:
             gone = {id(item) for item in waiting}
             self.queue = deque(item for item in self.queue if id(item) not in gone)
             self.queue_bytes -= sum(item.size for item in waiting)
+        self.mark_changed()
         return taken + waiting
 
     def next_packet_id(self) -> int:

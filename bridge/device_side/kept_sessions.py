@@ -1,0 +1,154 @@
+"""Sessions on disk: what of a session that outlives its connection is there after a restart (MQTT5 §4.1).
+
+A session's row has its subscriptions and since when it is alone; each message it has to be sent is a row of its own,
+written only when it is still there some moments later: what is acknowledged at once never touches the disk. So a kill
+may lose what came, or repeat what was acknowledged, in those last moments; a stop does neither.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from bridge.config import Mqtt
+from bridge.device_side.cold import ColdStore
+from bridge.message import Message
+from bridge.mqtt.session_state import Outgoing, SessionState
+from bridge.mqtt.subscription import Subscription
+
+
+class _StoredSession(msgspec.Struct, frozen=True):
+    version: int
+    expiry_s: int
+    subscriptions: list[Subscription]
+    gone_at: float | None = None
+    """Seconds since the Unix epoch; None: it was connected."""
+
+
+class _StoredMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    message: Message
+    qos: int
+    retain: bool
+    identifiers: tuple[int, ...] = ()
+    packet_id: int = 0
+    released: bool = False
+    expires_at: float | None = None
+    """Seconds since the Unix epoch."""
+    share: str = ""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_session = msgspec.msgpack.Decoder(_StoredSession).decode
+_decode_message = msgspec.msgpack.Decoder(_StoredMessage).decode
+_SEPARATOR = "\0"
+"""Between client id and number in the key of a message: no MQTT string holds it [MQTT-1.5.4-2]."""
+
+
+class KeptSessions:
+    """The two tables, and which messages of which session are in them."""
+
+    def __init__(
+        self, cold: ColdStore, limits: Mqtt, now: Callable[[], float], wall: Callable[[], float] = time.time
+    ) -> None:
+        """Args:
+        cold: the store.
+        limits: of the sessions.
+        now: the loop's clock, seconds.
+        wall: seconds since the Unix epoch: clocks of sessions and messages run on while the daemon does not.
+        """
+        self.changed: set[SessionState] = set()
+        """Sessions whose messages may be others than on disk; they put themselves in."""
+        self._cold = cold
+        self._limits = limits
+        self._now = now
+        self._wall = wall
+        self._rows: dict[str, dict[int, tuple[str, int, bool]]] = {}
+        """By client id and number of a message: its key, and the packet id and stage it was written with."""
+        self._last_number = 0
+
+    def load(self) -> Iterator[tuple[SessionState, float]]:
+        """At start: each session, and the reading of the loop's clock (in the past) since which it is alone."""
+        states: dict[str, SessionState] = {}
+        alone: dict[str, float] = {}
+        for client_id, body in self._cold.load("sessions"):
+            stored = _decode_session(body)
+            state = states[client_id] = SessionState(client_id, stored.version, stored.expiry_s, self._limits)
+            state.subscriptions.update((one.filter, one) for one in stored.subscriptions)
+            state.watched_by = self.changed
+            alone[client_id] = self._now() + min(0.0, (stored.gone_at or self._wall()) - self._wall())
+        for key, body in sorted(self._cold.load("queues")):
+            self._load_message(states, key, _decode_message(body))
+        for client_id, state in states.items():
+            yield state, alone[client_id]
+
+    def store(self, state: SessionState, *, gone: bool) -> None:
+        """Writes the session; `gone`: its connection has just ended. To be called when its subscriptions change too."""
+        state.watched_by = self.changed
+        gone_at = self._wall() if gone else None
+        body = _StoredSession(state.version, state.expiry_s, list(state.subscriptions.values()), gone_at)
+        self._cold.put("sessions", state.client_id, _encode(body))
+        self.changed.add(state)
+
+    def forget(self, state: SessionState) -> None:
+        """The session is over, or is to end with its connection from now on."""
+        state.watched_by = None
+        self.changed.discard(state)
+        self._cold.put("sessions", state.client_id, None)
+        for key, _, _ in self._rows.pop(state.client_id, {}).values():
+            self._cold.put("queues", key, None)
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Calls back, on the store's thread, when all that was stored before is on disk."""
+        self._cold.after_commit(callback)
+
+    def write_messages(self) -> None:
+        """Brings the rows of sessions that changed up to what they hold."""
+        changed = list(self.changed)
+        self.changed.clear()
+        for state in changed:
+            self._write(state)
+
+    def _write(self, state: SessionState) -> None:
+        rows = self._rows.setdefault(state.client_id, {})
+        left = dict(rows)
+        for item in (*state.in_flight.values(), *state.queue):
+            row = left.pop(item.number, None)
+            if row is None or row[1:] != (item.packet_id, item.released):
+                if row is not None and item.released:
+                    # PUBREL is repeated in the order of PUBREC [MQTT-4.6.0-4]: it goes behind the others.
+                    self._cold.put("queues", row[0], None)
+                    del rows[item.number]
+                    item.number = 0
+                self._put(state, rows, item)
+        for number, (key, _, _) in left.items():
+            self._cold.put("queues", key, None)
+            del rows[number]
+
+    def _put(self, state: SessionState, rows: dict[int, tuple[str, int, bool]], item: Outgoing) -> None:
+        if not item.number:
+            self._last_number += 1
+            item.number = self._last_number
+        key = f"{state.client_id}{_SEPARATOR}{item.number:016x}"
+        rows[item.number] = (key, item.packet_id, item.released)
+        expires_at = None if item.expires is None else self._wall() + item.expires - self._now()
+        stored = _StoredMessage(
+            item.message, item.qos, item.retain, item.identifiers, item.packet_id, item.released, expires_at, item.share
+        )
+        self._cold.put("queues", key, _encode(stored))
+
+    def _load_message(self, states: dict[str, SessionState], key: str, stored: _StoredMessage) -> None:
+        client_id, _, number = key.partition(_SEPARATOR)
+        self._last_number = max(self._last_number, int(number, 16))
+        state = states.get(client_id)
+        if state is None:
+            self._cold.put("queues", key, None)
+            return
+        expires = None if stored.expires_at is None else self._now() + stored.expires_at - self._wall()
+        item = Outgoing(
+            stored.message, stored.qos, stored.retain, stored.identifiers, stored.packet_id, stored.released, expires,
+            stored.share, int(number, 16),
+        )  # fmt: skip
+        self._rows.setdefault(client_id, {})[item.number] = (key, item.packet_id, item.released)
+        state.restore_outgoing(item)
