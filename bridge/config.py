@@ -131,6 +131,7 @@ class Lane(msgspec.Struct, frozen=True):
     weight: Count = 1
     max_bytes: Size | None = None
     segment_bytes: Size | None = None
+    on_full: Literal["block", "drop_oldest"] | None = None
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -148,8 +149,9 @@ class Queue(msgspec.Struct, frozen=True):
     max_bytes: Size = 8 * GIB
     free_space_floor: Size = 512 * MIB
     """Of the file system; below it nothing new is taken in."""
-    on_full: Literal["block"] = "block"
-    """`block`: acknowledgements wait and reading stops; nothing acknowledged is ever dropped."""
+    on_full: Literal["block", "drop_oldest"] = "block"
+    """`block`: acknowledgements wait and reading stops; nothing acknowledged is ever dropped. `drop_oldest`: the oldest
+    segments go, and gap records in the event topic say whose messages were in them."""
     segment_bytes: Size = 16 * MIB
     """At least twice `mqtt.max_packet_size` and 120 KiB; a lane takes at least four times that."""
     spare_segments: Count = 1

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bridge.bus_side.backoff import Backoff
 from bridge.bus_side.bell import Bell
-from bridge.bus_side.gap import gap_record
+from bridge.bus_side.gap import drop_records, gap_record
 from bridge.bus_side.lanes import Budget, Lane, shares
 from bridge.bus_side.link import Link
 from bridge.bus_side.sink import LaneBatch, Sink, SinkAgain, SinkAway, SinkFenced
@@ -144,6 +144,10 @@ class Forwarder:
         try:
             return lane.read(committed, max_records, max_bytes)
         except LogDamaged as damage:
+            dropped = lane.skip_dropped()
+            if dropped is not None:
+                gaps = drop_records(self._gateway, self._gap_topic, lane.name, dropped, self._wall_ns())
+                return LaneBatch(lane.name, gaps, dropped.next_seq)
             first, after = lane.skip_damage(committed)
             _log.error("lane %s: records %d to %d are lost: %s", lane.name, first, after - 1, damage)
             lost = range(first, after)

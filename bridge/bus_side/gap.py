@@ -6,6 +6,7 @@ import datetime
 
 import msgspec
 
+from bridge.log.dropped import Dropped
 from bridge.log.record import EVENT, Record, encode_context
 
 _NO_BOOT = bytes(16)
@@ -30,8 +31,40 @@ class Gap(msgspec.Struct, tag_field="type", tag="gap", rename={"from_": "from"})
 
 def gap_record(gateway: str, topic: str, lane: str, lost: range, reason: str, wall_ns: int) -> Record:
     """An event for the Kafka topic `topic`, keyed by the gateway, in the place of the records that are `lost`."""
+    gap = Gap(gateway, lane, lost.start, lost.stop - 1, len(lost), reason, _rfc3339(wall_ns))
+    return _record(gateway, topic, gap, wall_ns)
+
+
+def drop_records(gateway: str, topic: str, lane: str, dropped: Dropped, wall_ns: int) -> list[Record]:
+    """Events for the Kafka topic `topic`: one for each device and route of what was dropped, keyed by the device."""
+    return [
+        _record(
+            stream.device or gateway,
+            topic,
+            Gap(
+                gateway,
+                lane,
+                stream.first_seq,
+                stream.last_seq,
+                stream.count,
+                dropped.reason,
+                _rfc3339(wall_ns),
+                stream.device,
+                stream.target,
+                None if stream.from_ns is None else _rfc3339(stream.from_ns),
+                None if stream.to_ns is None else _rfc3339(stream.to_ns),
+            ),
+            wall_ns,
+        )
+        for stream in dropped.streams
+    ]
+
+
+def _record(key: str, topic: str, gap: Gap, wall_ns: int) -> Record:
+    context = encode_context(key, "", topic)
+    return Record(gap.first_seq, EVENT, 0, 0, wall_ns, 0, _NO_BOOT, context, b"", msgspec.json.encode(gap))
+
+
+def _rfc3339(wall_ns: int) -> str:
     moment = datetime.datetime.fromtimestamp(wall_ns / 1e9, datetime.UTC)
-    at = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    gap = Gap(gateway, lane, lost.start, lost.stop - 1, len(lost), reason, at)
-    context = encode_context(gateway, "", topic)
-    return Record(lost.start, EVENT, 0, 0, wall_ns, 0, _NO_BOOT, context, b"", msgspec.json.encode(gap))
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,6 +9,7 @@ import msgspec
 
 from bridge.bus_side.sink import LaneBatch
 from bridge.log.cursor import Cursor
+from bridge.log.dropped import Dropped, dropped_at, names_in
 from bridge.log.reader import LogReader, oldest_position
 
 
@@ -42,10 +43,10 @@ def furthest(known: Iterable[int | None], oldest: int, committed: int) -> int:
     """Where to go on reading: the furthest of the known positions of this log; the oldest record if there is none.
 
     It must not lie behind the log's own end: if the disk lost what it had promised to keep, the lost numbers are given
-    out again, and those records are new.
+    out again, and those records are new. It may lie before the oldest record: that is a gap, and will be told.
     """
-    position = max((position for position in known if position is not None), default=oldest)
-    return max(min(position, committed), oldest)
+    positions = [position for position in known if position is not None]
+    return min(max(positions), committed) if positions else oldest
 
 
 def shares(weights: Mapping[str, int], backlog: Mapping[str, int], budget: int) -> dict[str, int]:
@@ -88,7 +89,8 @@ class Lane:
     def go_to(self, held: int | None, committed: int) -> None:
         """Goes on at the furthest position known, `held` being what the sink says."""
         self._reader.close()
-        position = furthest((held, self.done), oldest_position(self._directory), committed)
+        begins = [oldest_position(self._directory), *(seq for seq, _ in names_in(self._directory)[:1])]
+        position = furthest((held, self.done), min(begins), committed)
         self._reader = LogReader(self._directory, self._log_id, position)
         self.done = position
 
@@ -101,9 +103,22 @@ class Lane:
         records = self._reader.read(committed, max_records, max_bytes)
         return LaneBatch(self.name, records, self._reader.position)
 
+    def skip_dropped(self) -> Dropped | None:
+        """Goes on behind what the log has given up at this position; None: nothing, it is damage."""
+        dropped = dropped_at(self._directory, self.position)
+        if dropped is not None:
+            self._reader.close()
+            self._reader = LogReader(self._directory, self._log_id, dropped.next_seq)
+        return dropped
+
     def skip_damage(self, committed: int) -> tuple[int, int]:
-        """Goes on behind damaged records: the first that is lost, and the next to be read."""
-        return self._reader.skip_damage(committed)
+        """Goes on behind damaged records: the first that is lost, and the next to be read (or told of as dropped)."""
+        first, after = self._reader.skip_damage(committed)
+        dropped = [seq for seq, _ in names_in(self._directory) if first < seq < after]
+        if dropped:
+            after = dropped[0]
+            self._reader = LogReader(self._directory, self._log_id, after)
+        return first, after
 
     def save(self) -> bool:
         """Makes `done` durable; False where it was. Raises OSError."""

@@ -145,7 +145,12 @@ def _lanes(config: Config) -> Iterator[Finding]:
     for lane in config.lanes:
         yield from _lane_name(("lanes", lane), lane)
     if config.state is not None:
-        yield from _lane_name(("state", "lane"), config.state.lane)
+        name = config.state.lane
+        yield from _lane_name(("state", "lane"), name)
+        own = config.lanes[name].on_full if name in config.lanes else None
+        if (own or config.queue.on_full) == "drop_oldest":
+            problem = "device documents must not be dropped: a device that stays as it is would never be seen again"
+            yield Finding(("lanes", name, "on_full"), problem, '"block"', needs=(("queue", "on_full"),))
 
 
 def _sink(config: Config) -> Iterator[Finding]:

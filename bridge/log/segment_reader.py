@@ -26,7 +26,7 @@ class SegmentReader:
         """Opens it.
 
         Raises:
-            LogDamaged: its header is not what its name says.
+            LogDamaged: its header is not what its name says, or it is gone.
             OSError: it cannot be read.
         """
         self.path = path
@@ -34,7 +34,10 @@ class SegmentReader:
         self.window = b""
         self._window_at = 0
         self._window_bytes = WINDOW_MIN
-        self._descriptor = os.open(path, os.O_RDONLY)
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # dropped since it was listed
+            raise LogDamaged(path, 0, first_seq, "the segment that held it is gone") from None
         header = decode_header(read_around(self._descriptor, 0, PAGE_BYTES)[0])
         if header is None or header.first_seq != first_seq or log_id not in (None, header.log_id):
             self.close()

@@ -27,6 +27,8 @@ class LogSettings(msgspec.Struct, frozen=True):
     """Pre-written segments kept ready."""
     spare_segments_max: int = 4
     """Segments kept for reuse when what was in them is forwarded."""
+    drop_oldest: bool = False
+    """Where a bound is reached the oldest segments go and leave word of what was in them; else it is full."""
 
     def __post_init__(self) -> None:
         """Fits the segments to the bound, in whole pages.
@@ -47,6 +49,7 @@ class LogSettings(msgspec.Struct, frozen=True):
             max_bytes=queue.max_bytes if lane.max_bytes is None else lane.max_bytes,
             free_space_floor=queue.free_space_floor,
             segment_bytes=queue.segment_bytes if lane.segment_bytes is None else lane.segment_bytes,
+            drop_oldest=(lane.on_full or queue.on_full) == "drop_oldest",
             commit=queue.commit,
             spare_segments=queue.spare_segments,
             spare_segments_max=queue.spare_segments_max,

@@ -7,6 +7,7 @@ thread only takes what is ready.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -15,8 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from bridge.log.dropped import Dropped, Ledger
 from bridge.log.files import sync_directory
 from bridge.log.settings import LogSettings
+
+_log = logging.getLogger(__name__)
 
 _NAME = re.compile("spare-([0-9]{10})")
 _TEMPORARY: Final = "spare.tmp"
@@ -29,7 +33,12 @@ class Spares:
     """The files of one lane: those in use (oldest first) and those ready."""
 
     def __init__(
-        self, directory: Path, settings: LogSettings, in_use: list[tuple[int, Path]], on_change: Callable[[], None]
+        self,
+        directory: Path,
+        settings: LogSettings,
+        in_use: list[tuple[int, Path]],
+        log_id: bytes,
+        on_change: Callable[[], None],
     ) -> None:
         """`on_change` is called on this object's thread, when there is more space than before."""
         self.shortage: str | None = None
@@ -38,6 +47,8 @@ class Spares:
         self._settings = settings
         self._in_use = deque(in_use)
         self._ready: deque[Path] = deque()
+        self._log_id = log_id
+        self._ledger = Ledger(directory)
         self._on_change = on_change
         self._forwarded = 0
         self._changed = threading.Condition()
@@ -64,6 +75,7 @@ class Spares:
         Where there is neither a segment nor a spare yet, the first is made before this returns, if there is space.
         """
         self._adopt()
+        self._finish_drops()
         if not self._in_use and not self._ready:
             self._attend()
         self._work.set()
@@ -111,6 +123,7 @@ class Spares:
     def _attend(self) -> None:
         """One round of work. A disk that refuses is a shortage, not an end: the segment in use may still have room."""
         try:
+            self._ledger.forget(self._forwarded)
             self._recycle()
             self._replenish()
         except OSError as error:
@@ -154,11 +167,42 @@ class Spares:
     def _replenish(self) -> None:
         while self.ready < self._settings.spare_segments and not self._stopping:
             lacking = self._lacking()
-            if lacking is not None:
+            if lacking is None:
+                self._make()
+            elif not (self._settings.drop_oldest and self._drop(lacking)):
                 self._short(lacking)
                 return
-            self._make()
         self._short(None)
+
+    def _drop(self, why: str) -> bool:
+        """Gives up the oldest segment that may go; False: none may.
+
+        The newest stays, as in `_recycle`, and so does the one that is being forwarded, unless it alone is left. It is
+        removed and not reused: whoever has it open reads it to its end.
+        """
+        first, second, third = [*(seq for seq, _ in list(self._in_use)[:3]), None, None, None][:3]
+        if first is None or second is None:
+            return False
+        forwarding = third is not None and first <= self._forwarded < second
+        index = 1 if forwarding else 0
+        begin, end = (second, third) if forwarding and third is not None else (first, second)
+        dropped = Dropped.of_segment(self._directory, self._log_id, begin, end, "queue-full")
+        self._ledger.add(dropped)
+        self._in_use[index][1].unlink(missing_ok=True)
+        del self._in_use[index]
+        sync_directory(self._directory)
+        _log.warning(
+            "%s: %s: records %d to %d of %d streams are dropped, gap records will say whose",
+            self._directory, why, begin, end - 1, len(dropped.streams),
+        )  # fmt: skip
+        return True
+
+    def _finish_drops(self) -> None:
+        """A crash may have come between the word and the deed."""
+        for entry in list(self._in_use)[:-1]:
+            if self._ledger.holds(entry[0]):
+                entry[1].unlink(missing_ok=True)
+                self._in_use.remove(entry)
 
     def _lacking(self) -> str | None:
         size, bound, floor = self._settings.segment_bytes, self._settings.max_bytes, self._settings.free_space_floor

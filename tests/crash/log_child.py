@@ -1,7 +1,7 @@
 """A process that appends at full speed until it is killed. Not a test.
 
 It prints the position behind the last durable record each time `on_commit` is called, and reads from standard input
-how far they have been forwarded: `python log_child.py DIRECTORY MAX_PAYLOAD SEED`.
+how far they have been forwarded: `python log_child.py DIRECTORY MAX_PAYLOAD SEED [drop]`; `drop`: the oldest go.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import time
 from pathlib import Path
 from random import Random
 
+import msgspec
+
 from bridge.log.errors import LogFailed, LogFailure, LogFull
 from bridge.log.fold import NoFold
+from bridge.log.settings import LogSettings
 from bridge.log.writer import LogWriter
 from tests.unit.log.lane import BOOT_ID, LOG_ID, SMALL, message
 
@@ -30,7 +33,7 @@ def report(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
 
-def main(directory: Path, max_payload: int, seed: int) -> None:
+def main(directory: Path, max_payload: int, seed: int, settings: LogSettings) -> None:
     """Appends turn by turn."""
     random = Random(seed)
     failed = threading.Event()
@@ -40,7 +43,7 @@ def main(directory: Path, max_payload: int, seed: int) -> None:
         failed.set()
 
     writer = LogWriter.open(
-        directory, SMALL, log_id=LOG_ID, boot_id=BOOT_ID, wall_ns=time.time_ns, fold=NoFold(),
+        directory, settings, log_id=LOG_ID, boot_id=BOOT_ID, wall_ns=time.time_ns, fold=NoFold(),
         on_commit=lambda _, committed: report(f"committed {committed}"), on_failure=on_failure,
     )  # fmt: skip
     report(f"started {writer.next_seq}")
@@ -60,4 +63,5 @@ def main(directory: Path, max_payload: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    chosen = msgspec.structs.replace(SMALL, drop_oldest=sys.argv[4:] == ["drop"])
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), chosen)

@@ -299,6 +299,23 @@ def test_a_message_fits_into_a_segment_and_segments_into_a_lane(extra: str, keys
         assert parse(ROUTED + extra).queue.segment_bytes == 248 << 10
 
 
+@pytest.mark.parametrize(
+    ("extra", "keys"),
+    [
+        ('[queue]\non_full = "drop_oldest"\n[state]\n', ["lanes.state.on_full"]),
+        ('[lanes.state]\non_full = "drop_oldest"\n[state]\n', ["lanes.state.on_full"]),
+        ('[queue]\non_full = "drop_oldest"\n[lanes.state]\non_full = "block"\n[state]\n', []),
+        ('[lanes.normal]\non_full = "drop_oldest"\n[state]\n', []),
+        ('[lanes.normal]\non_full = "drop"\n', ["lanes.normal.on_full"]),
+    ],
+)
+def test_messages_may_be_dropped_and_documents_may_not(extra: str, keys: list[str]) -> None:
+    if keys:
+        assert [one.key for one in errors(ROUTED + extra)] == keys
+    else:
+        assert parse(ROUTED + extra).state is not None
+
+
 def test_what_is_defined_and_not_used_is_a_warning() -> None:
     config = parse(ROUTED + "[lanes.alarm]\nweight = 8\n[recipients.team]\npublic_key = 'team.pub'\n")
     assert config_file.warnings(config) == [

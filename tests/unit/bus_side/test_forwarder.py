@@ -19,6 +19,9 @@ from bridge.log.cursor import Cursor
 from bridge.log.doorbell import Doorbell
 from bridge.log.record import EVENT
 from tests.support.kafka.feed import Feed
+from tests.unit.log.lane import LOG_ID
+from tests.unit.log.lane import Lane as DroppingLane
+from tests.unit.log.test_dropped import DROPPING
 
 
 class MemorySink:
@@ -161,6 +164,48 @@ async def test_damaged_records_become_a_gap_and_the_rest_goes_on(tmp_path):
     assert [seq for _, seq, kind, _ in sink.records if kind != EVENT] == [1, 3, 4]
     assert [(gap["type"], gap["first_seq"], gap["last_seq"], gap["count"]) for gap in gaps] == [("gap", 2, 2, 1)]
     assert gaps[0]["gateway"] == "gw-1"
+
+
+def lane_that_dropped(directory, payloads):
+    """A lane that has dropped its oldest segments; returns the position behind its last record."""
+    (directory / "uplink").mkdir(parents=True)
+    (directory / "uplink" / "LOG").write_text(LOG_ID.hex())
+    lane = DroppingLane(directory / "uplink" / "normal", DROPPING)
+    lane.commit(*payloads)
+    lane.writer.close()
+    return lane.writer.committed
+
+
+@pytest.mark.parametrize("failures", [[], [(SinkAway("gone"), False)], [(SinkAway("the answer was lost"), True)]])
+async def test_what_was_dropped_is_told_in_its_place_once(tmp_path, failures):
+    committed = lane_that_dropped(tmp_path, [b"%d" % number + bytes(5_000) for number in range(300)])
+    sink = MemorySink()
+    sink.failures = list(failures)
+    bench = Bench(tmp_path, sink)
+    await bench.run(lambda: sink.positions.get("normal") == committed)
+    gaps = [json.loads(payload) for _, _, kind, payload in sink.records if kind == EVENT]
+    kept = [seq for _, seq, kind, _ in sink.records if kind != EVENT]
+    told = [seq for gap in gaps for seq in range(gap["first_seq"], gap["last_seq"] + 1)]
+    assert gaps
+    assert kept
+    assert told + kept == list(range(1, committed)), "gaps stand before what follows them, and nothing is in both"
+    assert {(gap["device"], gap["route"], gap["reason"]) for gap in gaps} == {("dev-1", "telemetry", "queue-full")}
+    assert all(gap["count"] == gap["last_seq"] - gap["first_seq"] + 1 for gap in gaps)
+    assert gaps[0]["from"] == gaps[0]["to"] == "1970-01-01T00:00:00.000Z"
+
+
+async def test_damage_before_what_was_dropped_is_told_apart(tmp_path):
+    committed = lane_that_dropped(tmp_path, [bytes(5_000) for _ in range(300)])
+    uplink = tmp_path / "uplink" / "normal"
+    lost = sorted(uplink.glob("*.gap"))[0]
+    lost.write_bytes(b"rubbish")
+    sink = MemorySink()
+    bench = Bench(tmp_path, sink)
+    await bench.run(lambda: sink.positions.get("normal") == committed)
+    gaps = [json.loads(payload) for _, _, kind, payload in sink.records if kind == EVENT]
+    assert (gaps[0]["device"], gaps[1]["device"]) == (None, "dev-1")
+    assert gaps[1]["first_seq"] == gaps[0]["last_seq"] + 1
+    assert gaps[0]["first_seq"] == 1
 
 
 async def test_bell_that_closes_ends_the_process(tmp_path):

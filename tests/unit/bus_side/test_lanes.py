@@ -41,6 +41,8 @@ def test_furthest_known_position():
     assert furthest((None, None), oldest=30, committed=50) == 30
     assert furthest((40, 45), oldest=30, committed=50) == 45
     assert furthest((40, None), oldest=30, committed=50) == 40
+    # Somebody removed segments that were not forwarded: what they held is a gap, not nothing.
+    assert furthest((10, None), oldest=30, committed=50) == 10
     # The disk lost records that were forwarded: their numbers are given out again.
     assert furthest((60, 45), oldest=30, committed=50) == 50
 
