@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from bridge.log.files import replace_file
+from bridge.log.files import replace_file, sync_directory
 from bridge.log.segment import PAGE_BYTES, SUFFIX, decode_header
 
 NAME: Final = "LOG"
@@ -26,6 +26,7 @@ def load_or_create_log_id(directory: Path) -> bytes:
     if log_id is None:
         log_id = _id_of_segments(directory) or os.urandom(ID_BYTES)
         replace_file(directory / NAME, f"{log_id.hex()}\n".encode())
+        sync_directory(directory.parent)
     return log_id
 
 

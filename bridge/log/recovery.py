@@ -110,6 +110,7 @@ def recover(directory: Path, log_id: bytes, fold: Fold) -> Recovery:
         discard(scan)
         segments.pop()
     sync_directory(directory)
+    sync_directory(directory.parent)  # or a new lane's directory could be gone after a power failure, and all in it
     tail = open_tail(scan) if segments and scan.next_seq == next_seq else None
     return Recovery(segments, tail, next_seq, damages)
 
