@@ -232,6 +232,14 @@ class Kafka(msgspec.Struct, frozen=True):
     request_timeout: Timeout = 10.0
     retry_backoff: Duration = 0.005
     reconnect_backoff_max: Duration = 5.0
+    create_topics: bool = False
+    """Make topics that are not there; false: Kafka may do so, with its own defaults, where its operator lets it."""
+    topic_partitions: Count = 6
+    """Of topics that are made."""
+    topic_replication: Count = 3
+    """Of topics that are made: a cluster with fewer brokers refuses."""
+    topic_retention: Timeout | None = None
+    """Of topics that are made; None: as the cluster has it. The topic of device documents is compacted instead."""
     topic_timeout: Timeout = 2.0
     """How long Kafka may take to make a topic that is asked for first; then its records are dead letters."""
     topic_retry: Timeout = 60.0

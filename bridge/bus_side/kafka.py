@@ -22,9 +22,10 @@ from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import committed_offset, group_coordinator
 from bridge.bus_side.plain_words import explain
 from bridge.bus_side.producer import LaneProducer
-from bridge.bus_side.refusals import BatchRefused, Refusals, refusal_of
+from bridge.bus_side.refusals import BatchRefused, Refusal, Refusals, refusal_of
 from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkFenced
-from bridge.bus_side.topics import Topic, Topics
+from bridge.bus_side.topic_maker import TopicMaker
+from bridge.bus_side.topics import Topics
 from bridge.config import Kafka
 
 _log = logging.getLogger(__name__)
@@ -35,11 +36,13 @@ _START_LIMITS = 3
 class KafkaSink:
     """See `sink.Sink`. With `at_least_once` there are no transactions and no positions: the local cursor serves."""
 
-    def __init__(self, gateway: str, kafka: Kafka, access: Access, noise: Noise) -> None:
+    def __init__(self, gateway: str, kafka: Kafka, access: Access, noise: Noise, compacted: frozenset[str]) -> None:
+        """`compacted`: topics that are made compacted, where this gateway makes topics."""
         self._gateway = gateway
         self._kafka = kafka
         self._access = access
         self._noise = noise
+        self._compacted = compacted
         self._exactly_once = kafka.delivery == "exactly_once"
         self._producer: LaneProducer | None = None
         self._fill: Fill | None = None
@@ -113,21 +116,23 @@ class KafkaSink:
 
     def _topics(self, producer: LaneProducer) -> Topics:
         kafka = self._kafka
-        return Topics(producer.client, self._refusals, timeout_s=kafka.topic_timeout, keys_max=kafka.shape_cache)
+        maker = TopicMaker(producer.client, kafka, self._compacted) if kafka.create_topics else None
+        return Topics(producer.client, maker, self._refusals, timeout_s=kafka.topic_timeout, keys_max=kafka.shape_cache)
 
     async def _positions(self, producer: LaneProducer, topics: Topics, lanes: Sequence[str]) -> dict[str, int]:
         """Read back only now that the transactional id is ours: whatever was open or committing is decided."""
-        if not isinstance(await topics.find(self._kafka.event_topic), Topic):
-            raise SinkAway(f"the event topic {self._kafka.event_topic!r} does not exist; positions are kept under it")
+        found = await topics.find(self._kafka.event_topic)
+        if isinstance(found, Refusal):
+            raise SinkAway(f"positions are kept under the event topic, and {found.detail}")
         held: dict[str, int] = {}
         for lane in lanes:
-            found = await committed_offset(producer.client, self._group(lane), self._kafka.event_topic, 0)
-            if found is not None and found[1] == self._log_id.hex():
-                held[lane] = found[0]
-            elif found is not None:
+            position = await committed_offset(producer.client, self._group(lane), self._kafka.event_topic, 0)
+            if position is not None and position[1] == self._log_id.hex():
+                held[lane] = position[0]
+            elif position is not None:
                 _log.warning(
                     "lane %s: Kafka's position belongs to another queue (log %s), not to ours; it is not used",
-                    lane, found[1] or "unknown",
+                    lane, position[1] or "unknown",
                 )  # fmt: skip
         return held
 

@@ -33,6 +33,7 @@ from bridge.bus_side.lanes import Budget
 from bridge.bus_side.link import Link
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.producer import hasten_transactions
+from bridge.bus_side.refusals import know_invalid_records
 from bridge.bus_side.sink import Sink
 from bridge.config import Config, Kafka, Log, State
 from bridge.log.doorbell import Doorbell
@@ -141,7 +142,9 @@ def _sink(config: Config, noise: Noise) -> tuple[Sink, str]:
     if config.kafka is not None:
         hasten_transactions(config.kafka.retry_backoff)
         servers = ", ".join(config.kafka.bootstrap_servers)
-        return KafkaSink(config.gateway.id, config.kafka, Access(config.kafka), noise), f"Kafka ({servers})"
+        know_invalid_records()
+        compacted = frozenset([config.state.topic]) if config.state is not None else frozenset[str]()
+        return KafkaSink(config.gateway.id, config.kafka, Access(config.kafka), noise, compacted), f"Kafka ({servers})"
     if config.jsonl is not None:
         return JsonlSink(config.gateway.id, config.jsonl), f"the directory {config.jsonl.directory}"
     raise ValueError("neither [kafka] nor [jsonl] is configured: there is nothing for the bus side to do")

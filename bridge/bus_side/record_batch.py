@@ -53,7 +53,7 @@ class Stream(msgspec.Struct, gc=False):
     """What is the same for each record of a stream, encoded."""
 
     key: bytes
-    """Key with its length."""
+    """Key with its length; an empty one is none."""
     headers: bytes
     """Their count, and all but the value of `seq`."""
     numbered: bool
@@ -61,14 +61,14 @@ class Stream(msgspec.Struct, gc=False):
 
 
 def encode_stream(key: bytes, headers: Sequence[Header], *, numbered: bool, tombstone: bool) -> Stream:
-    """The constant part of records with these headers; a numbered one gets `seq` behind them."""
+    """The constant part of records with these headers; a numbered one gets `seq` behind them. No key: `b""`."""
     parts = [varint(len(headers) + numbered)]
     for name, value in headers:
         encoded = name.encode()
         parts += (varint(len(encoded)), encoded, varint(len(value)), value)
     if numbered:
         parts.append(varint(3) + b"seq")
-    return Stream(varint(len(key)) + key, b"".join(parts), numbered, tombstone)
+    return Stream(varint(len(key)) + key if key else _NULL, b"".join(parts), numbered, tombstone)
 
 
 class RecordBatch:

@@ -20,8 +20,8 @@ class Refusal(msgspec.Struct, frozen=True):
     """Why Kafka will not take a record."""
 
     error: str
-    """`record-too-large`, `invalid-timestamp`, `policy-violation`, `unknown-topic`, `not-authorised`, or
-    `damaged-record`."""
+    """`record-too-large`, `invalid-timestamp`, `invalid-record`, `policy-violation`, `unknown-topic`, `not-authorised`,
+    or `damaged-record`."""
     detail: str
     partition: int | None = None
     """Of the original topic, where it came to that."""
@@ -29,11 +29,25 @@ class Refusal(msgspec.Struct, frozen=True):
     """Into how many dead letters its value is cut, because the dead-letter topic refuses it whole, too."""
 
 
+class InvalidRecord(errors.BrokerResponseError):
+    """Error 87 of Kafka's protocol (KIP-467), which aiokafka 0.14 does not know."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+    description = "The broker's validation of the record failed, for example: a compacted topic wants a key."
+
+
+def know_invalid_records() -> None:
+    """Teaches aiokafka the error; an unknown one would be tried again for ever. Called by the composition root."""
+    errors.kafka_errors[InvalidRecord.errno] = InvalidRecord
+
+
 _OF_RECORDS: Final = {
     errors.MessageSizeTooLargeError: "record-too-large",
     errors.RecordListTooLargeError: "record-too-large",
     errors.InvalidTimestampError: "invalid-timestamp",
     errors.PolicyViolationError: "policy-violation",
+    InvalidRecord: "invalid-record",
 }
 _OF_TOPICS: Final = {errors.TopicAuthorizationFailedError: "not-authorised", errors.InvalidTopicError: "unknown-topic"}
 

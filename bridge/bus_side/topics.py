@@ -6,10 +6,13 @@ import asyncio
 import time
 
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
+from bridge.bus_side.plain_words import explain
 from bridge.bus_side.refusals import Refusal, Refusals
 from bridge.bus_side.sink import SinkAway
+from bridge.bus_side.topic_maker import TopicMaker
 
 _PAUSE_S = 0.05
 
@@ -37,8 +40,12 @@ class Topic:
 class Topics:
     """All topics of one producer."""
 
-    def __init__(self, client: AIOKafkaClient, refusals: Refusals, *, timeout_s: float, keys_max: int) -> None:
+    def __init__(
+        self, client: AIOKafkaClient, maker: TopicMaker | None, refusals: Refusals, *, timeout_s: float, keys_max: int
+    ) -> None:
+        """`maker`: None leaves it to Kafka to make a topic that is asked for."""
         self._client = client
+        self._maker = maker
         self._refusals = refusals
         self._timeout_s = timeout_s
         self._keys_max = keys_max
@@ -56,7 +63,11 @@ class Topics:
         topic = self._known.get(name)
         if topic is not None:
             return topic
-        answer = await self._ask(name)
+        try:
+            reason = await self._maker.make(name) if self._maker is not None else ""
+        except KafkaError as error:
+            raise SinkAway(f"no broker says whether there is a topic {name!r}: {explain(error)}") from error
+        answer = await self._ask(name, reason or "Kafka does not create it")
         if isinstance(answer, Refusal):
             self._refusals.refuse_topic(name, answer)
         else:
@@ -75,10 +86,12 @@ class Topics:
         # Metadata may leave a topic out for a moment (a leader is being elected): no reason to think it smaller.
         return len(partitions) if partitions else len(self._known[name].partitions)
 
-    async def _ask(self, name: str) -> Topic | Refusal:
+    async def _ask(self, name: str, reason: str) -> Topic | Refusal:
         """aiokafka's own wait tells "no such topic" not from "no answer", so it is done here."""
         deadline = time.monotonic() + self._timeout_s
-        answered = await self._client.add_topic(name)
+        # For a topic that it knows of already, `add_topic` asks nobody.
+        self._client.add_topic(name)
+        answered = await self._client.force_metadata_update()
         while True:
             partitions = self._client.cluster.partitions_for_topic(name)
             if partitions:
@@ -91,4 +104,4 @@ class Topics:
             answered = await self._client.force_metadata_update()
         if not answered:
             raise SinkAway("no broker answers a request for metadata")
-        return Refusal("unknown-topic", f"the topic {name!r} does not exist and Kafka does not create it")
+        return Refusal("unknown-topic", f"the topic {name!r} does not exist: {reason}")

@@ -94,7 +94,13 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The session's broker: four partitions a topic, topics made when asked for."""
     # So that a transaction's time-out is noticed within a test's patience (default: every 10 s).
     often = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500"}
-    broker = Broker(tmp_path_factory.mktemp("kafka"), properties=often)
+    # Nobody is refused anything, unless a test says so.
+    access = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:nobody",
+        "allow.everyone.if.no.acl.found": "true",
+    }
+    broker = Broker(tmp_path_factory.mktemp("kafka"), properties=often | access)
     broker.start()
     yield broker
     broker.kill()

@@ -13,7 +13,7 @@ from tests.support.kafka.cluster import Cluster
 from tests.support.kafka.ledger import exactly_once_in_order, numbers_by_device
 
 DEVICES = [f"dev-{number:05d}" for number in range(20)]
-CHAOS_S = 40.0
+CHAOS_S = 30.0
 
 
 class Chaos(threading.Thread):

@@ -5,8 +5,21 @@ from __future__ import annotations
 import os
 import time
 
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ConfigResource,
+    ResourcePatternType,
+    ResourceType,
+)
+
 from bridge.log.record import MESSAGE, encode, encode_context
 from tests.support.kafka.feed import message
+from tests.support.kafka.ledger import exactly_once_in_order, numbers_by_device
 
 DAY_NS = 86_400 * 10**9
 
@@ -71,14 +84,85 @@ def test_unknown_topic(kafka, make_site, read):
     assert headers["original-topic"] == b"no such topic!"
 
 
-def test_time_that_kafka_refuses(kafka, make_site, read):
+@pytest.mark.parametrize("around", [0, 20, 6000])
+def test_time_that_kafka_refuses(around, kafka, make_site, read):
     site = site_with_dead_letters(kafka, make_site, f"clock-{time.time_ns()}")
-    site.feed.publish(["dev-1"], 20)
+    site.feed.publish(["dev-1"], around)
     context = encode_context("dev-1", "t", site.topic)
     site.feed.append(encode(MESSAGE, 1, 0, time.time_ns() + 9 * DAY_NS, 0, context, b"", b"from the future"))
-    site.feed.publish(["dev-1"], 20)
+    site.feed.publish(["dev-1"], around)
     site.start()
     site.wait()
-    assert len(read(kafka.address, site.topic)) == 40
+    assert exactly_once_in_order(read(kafka.address, site.topic), site.feed.written)
     ((_, value, headers),) = dead_letters(kafka, site, read)
     assert (value, headers["error"]) == (b"from the future", b"invalid-timestamp")
+
+
+@pytest.mark.parametrize("around", [0, 6000])
+def test_record_that_the_brokers_validation_refuses(around, kafka, make_site, make_topic, read):
+    site = site_with_dead_letters(kafka, make_site, f"compacted-{time.time_ns()}")
+    make_topic(kafka.address, site.topic, cleanup_policy="compact")
+    site.feed.publish(["dev-1"], around)
+    site.feed.append(message("", b"without a key", site.topic))
+    site.feed.publish(["dev-1"], around)
+    site.start()
+    site.wait()
+    assert exactly_once_in_order(read(kafka.address, site.topic), site.feed.written)
+    ((key, value, headers),) = dead_letters(kafka, site, read)
+    assert (key, value, headers["error"]) == (None, b"without a key", b"invalid-record")
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_topic_that_kafka_does_not_let_us_write(delivery, kafka, make_site, make_topic, read):
+    admin = AdminClient({"bootstrap.servers": kafka.address})
+    topic = f"open-{time.time_ns()}"
+    settings = f'delivery = "{delivery}"\ntopic_retry = "1 s"\ndead_letter_topic = "{topic}-dead"\n'
+    site = make_site(kafka.address, topic=topic, extra=settings)
+    closed = f"closed-{site.topic}"
+    make_topic(kafka.address, closed)
+    everybody = (closed, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", AclOperation.WRITE)
+    denied = AclBinding(ResourceType.TOPIC, *everybody, AclPermissionType.DENY)
+    admin.create_acls([denied])[denied].result(30)
+    site.feed.publish(["dev-1"], 3000)
+    site.feed.append(message("dev-2", b"not for you", closed))
+    site.feed.publish(["dev-1"], 3000)
+    site.start()
+    site.wait()
+    found = numbers_by_device(read(kafka.address, site.topic))["dev-1"]
+    assert list(dict.fromkeys(found)) == list(range(1, 6001))
+    assert delivery == "at_least_once" or len(found) == 6000
+    ((key, value, headers),) = dead_letters(kafka, site, read)
+    assert (key, value, headers["error"]) == (b"dev-2", b"not for you", b"not-authorised")
+    # Put right, it is tried again by itself.
+    filters = [AclBindingFilter(ResourceType.TOPIC, *everybody, AclPermissionType.DENY)]
+    admin.delete_acls(filters)[filters[0]].result(30)
+    time.sleep(1.1)
+    site.feed.append(message("dev-2", b"for you", closed))
+    site.feed.sync()
+    site.wait()
+    assert [each.value() for each in read(kafka.address, closed)] == [b"for you"]
+
+
+def test_topics_are_made_as_the_configuration_says(kafka, make_site, read):
+    fresh = f"fresh-{time.time_ns()}"
+    settings = (
+        f'dead_letter_topic = "{fresh}-dead"\ntopic_timeout = "500 ms"\ncreate_topics = true\n'
+        'topic_partitions = 3\ntopic_replication = 1\ntopic_retention = "12 h"\n'
+        f'[state]\ntopic = "{fresh}-documents"\n'
+    )
+    site = make_site(kafka.address, topic=fresh, extra=settings)
+    site.feed.publish(["dev-1"], 3000)
+    site.feed.append(message("dev-2", b"{}", f"{fresh}-documents"))
+    site.feed.append(message("dev-3", b"nowhere", "no such topic!"))
+    site.feed.publish(["dev-1"], 3000)
+    site.start()
+    site.wait()
+    assert exactly_once_in_order(read(kafka.address, fresh), site.feed.written)
+    ((_, value, headers),) = dead_letters(kafka, site, read)
+    assert (value, headers["error"]) == (b"nowhere", b"unknown-topic")
+    admin = AdminClient({"bootstrap.servers": kafka.address})
+    wanted = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in (fresh, f"{fresh}-documents")]
+    made, documents = (found.result() for found in admin.describe_configs(wanted).values())
+    assert made["retention.ms"].value == str(12 * 3600 * 1000)
+    assert documents["cleanup.policy"].value == "compact"
+    assert len(admin.list_topics(fresh).topics[fresh].partitions) == 3

@@ -45,7 +45,10 @@ class BusProcess:
         return self._process.poll() is not None
 
     def tell(self, note: Note) -> None:
-        self._bell.send(note)
+        try:
+            self._bell.send(note)
+        except DoorbellClosed as error:
+            raise AssertionError(f"it has ended:\n{self.log.read_text()[-4000:]}") from error
 
     def listen(self, seconds: float = 0.05) -> None:
         """Takes in what the bus side says; returns after the first notes, or after the time."""

@@ -38,7 +38,7 @@ def test_reads_back_as_written(records, compressed):
         stream = encode_stream(key, headers, numbered=numbered, tombstone=tombstone)
         assert batch.append(stream, seq, value, ms)
         own = [*headers, ("seq", b"%d" % seq)] if numbered else headers
-        expected.append((offset, ms, key, None if tombstone else value, own))
+        expected.append((offset, ms, key or None, None if tombstone else value, own))
     assert read(batch.encode()) == expected
 
 
