@@ -16,6 +16,7 @@ from bridge.config import Limits
 from bridge.device_side.shared import ShareGroup
 from bridge.device_side.subscriptions import Subscriptions
 from bridge.message import Message
+from bridge.mqtt.copies import Copies
 from bridge.mqtt.properties import Property
 from bridge.mqtt.session_state import Outgoing
 from bridge.mqtt.subscription import Subscription
@@ -100,8 +101,9 @@ class FanOut:
             elif not (subscription.no_local and subscriber is publisher):
                 known = wanted.get(subscriber)
                 wanted[subscriber] = subscription if known is None else _both(known, subscription)
+        copies = Copies() if len(wanted) > 1 else None
         for client, subscription in wanted.items():
-            self.deliver(client, message, subscription, expires=expires)
+            self.deliver(client, message, subscription, expires=expires, copies=copies)
 
     def expires(self, message: Message) -> float | None:
         """The reading of the loop's clock at which a message received now expires; None: never [MQTT-3.3.2-5]."""
@@ -116,6 +118,7 @@ class FanOut:
         *,
         retained: bool = False,
         expires: float | None = None,
+        copies: Copies | None = None,
     ) -> bool:
         """To one client, or into its queue; False: dropped, for its bounds are reached or it is away at QoS 0."""
         connection, qos = client.connection, min(message.qos, subscription.qos)
@@ -126,7 +129,9 @@ class FanOut:
         if not qos and connection.output_bytes >= self._output_bytes:
             return False
         now = 0.0 if expires is None else self._now()
-        taken = connection.session.deliver(message, subscription, retained=retained, expires=expires, now=now)
+        taken = connection.session.deliver(
+            message, subscription, retained=retained, expires=expires, now=now, copies=copies
+        )
         connection.flush_soon()
         return taken
 

@@ -7,13 +7,11 @@ opens. What must survive the connection is in `SessionState`.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
-from bridge.message import Message
 from bridge.mqtt import packets
+from bridge.mqtt.copies import Copies, publish
 from bridge.mqtt.encode import encode
 from bridge.mqtt.errors import protocol_error
-from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session_state import Outgoing, SessionState
 
@@ -43,12 +41,12 @@ class Outbound:
                 self._repeat.append(item)
         self.pump(now)
 
-    def deliver(self, item: Outgoing, now: float) -> bool:
-        """Sends or queues `item`; False: dropped."""
+    def deliver(self, item: Outgoing, now: float, copies: Copies | None = None) -> bool:
+        """Sends or queues `item`; False: dropped. `copies` of its message may have been made for others."""
         if item.qos:
             # While there is room nothing waits: `pump` has seen to that.
-            return self._send_new(item, now) if self._room() else self._state.put(item, now)
-        return self._transmit(item, now, dup=False)
+            return self._send_new(item, now, copies) if self._room() else self._state.put(item, now)
+        return self._transmit(item, now, copies, dup=False)
 
     def pump(self, now: float) -> None:
         """Fills the window: first repetitions, then the queue."""
@@ -112,9 +110,9 @@ class Outbound:
         self._sent.add(item.packet_id)
         self._output.append(encode(packets.Pubrel(item.packet_id), self._version))
 
-    def _send_new(self, item: Outgoing, now: float) -> bool:
+    def _send_new(self, item: Outgoing, now: float, copies: Copies | None = None) -> bool:
         item.packet_id = self._state.next_packet_id()
-        if not self._transmit(item, now, dup=False):
+        if not self._transmit(item, now, copies, dup=False):
             return False
         self._state.in_flight[item.packet_id] = item
         self._state.mark_changed()
@@ -124,34 +122,25 @@ class Outbound:
     def _send_again(self, item: Outgoing, now: float) -> None:
         if self._state.in_flight.get(item.packet_id) is not item or item.released:
             return
-        if self._transmit(item, now, dup=True):
+        if self._transmit(item, now, None, dup=True):
             self._sent.add(item.packet_id)
         else:
             del self._state.in_flight[item.packet_id]
             self._state.mark_changed()
 
-    def _transmit(self, item: Outgoing, now: float, *, dup: bool) -> bool:
+    def _transmit(self, item: Outgoing, now: float, copies: Copies | None, *, dup: bool) -> bool:
         """Puts PUBLISH into the output; False: expired [MQTT-3.3.2-5] or too large for the client [MQTT-3.1.2-25].
 
         What was begun is repeated though it has expired [MQTT-4.4.0-1].
         """
-        packet = self._publish(item, now, dup=dup)
+        left_s = None if item.expires is None else max(0, int(item.expires - now))
+        if copies is not None:
+            packet = copies.packet(item, self._version, left_s)
+        else:
+            packet = publish(item, self._version, left_s, dup=dup)
         if len(packet) > self._max_bytes or (item.expires is not None and item.expires <= now and not dup):
             self._state.dropped += 1
             return False
         self._output.append(packet)
         self.output_bytes += len(packet)
         return True
-
-    def _publish(self, item: Outgoing, now: float, *, dup: bool) -> bytes:
-        message = item.message
-        properties: dict[int, Any] | None = message.properties
-        if item.identifiers or item.expires is not None:
-            properties = dict(properties or {})
-            if item.identifiers:
-                properties[Property.SUBSCRIPTION_IDENTIFIER] = list(item.identifiers)
-            if item.expires is not None:
-                # Counted down by the time it waited here [MQTT-3.3.2-6].
-                properties[Property.MESSAGE_EXPIRY_INTERVAL] = max(0, int(item.expires - now))
-        outgoing = Message(message.topic, message.payload, item.qos, item.retain, dup, item.packet_id, properties)
-        return encode(outgoing, self._version)

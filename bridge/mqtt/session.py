@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from bridge.config import Mqtt
 from bridge.message import Message
 from bridge.mqtt import packets, reasons
+from bridge.mqtt.copies import Copies
 from bridge.mqtt.decode import answering_version, decode
 from bridge.mqtt.encode import PINGRESP, encode
 from bridge.mqtt.errors import PeerError, protocol_error
@@ -233,18 +234,22 @@ class Session:
         retained: bool = False,
         expires: float | None = None,
         now: float = 0.0,
+        copies: Copies | None = None,
     ) -> bool:
         """Sends `message` to the client, or queues it until the window or the connection allows; False: dropped.
 
         `retained`: it is sent because of a new subscription. `expires`: reading of `receive`'s clock after which it
-        is not worth sending; then `now`, if that is later than the last `receive`, is needed too. On a closed session
-        it is queued for the next one. RuntimeError before `accept`.
+        is not worth sending; then `now`, if that is later than the last `receive`, is needed too. `copies`: one for
+        all calls with the same `message`. On a closed session it is queued for the next one. RuntimeError before
+        `accept`.
         """
         self._now = max(self._now, now)
         if self.state is None or self._outbound is None:
             raise RuntimeError("deliver before accept")
         item = outgoing(message, subscription, retained=retained, expires=expires)
-        return self.state.put(item, self._now) if self.closed else self._outbound.deliver(item, self._now)
+        if self.closed:
+            return self.state.put(item, self._now)
+        return self._outbound.deliver(item, self._now, copies)
 
     def disconnect(self, reason: int, text: str = "") -> None:
         """Ends the connection from our side: DISCONNECT with `reason` in MQTT 5, CONNACK if that is still due."""
