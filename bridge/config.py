@@ -132,6 +132,7 @@ class Lane(msgspec.Struct, frozen=True):
     max_bytes: Size | None = None
     segment_bytes: Size | None = None
     on_full: Literal["block", "drop_oldest"] | None = None
+    max_age: Duration | None = None
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -152,6 +153,8 @@ class Queue(msgspec.Struct, frozen=True):
     on_full: Literal["block", "drop_oldest"] = "block"
     """`block`: acknowledgements wait and reading stops; nothing acknowledged is ever dropped. `drop_oldest`: the oldest
     segments go, and gap records in the event topic say whose messages were in them."""
+    max_age: Duration = 0.0
+    """Segments whose messages all wait for longer than this are dropped in the same way; 0: never."""
     segment_bytes: Size = 16 * MIB
     """At least twice `mqtt.max_packet_size` and 120 KiB; a lane takes at least four times that."""
     spare_segments: Count = 1

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from bridge.address import AddressError, is_loopback
-from bridge.config import KIB, Config, Kafka, KafkaSecurity, Listener, Route
+from bridge.config import KIB, Config, Kafka, KafkaSecurity, Lane, Listener, Route
 from bridge.config_file.errors import Finding, KeyPath
 from bridge.device_filter import DeviceFilter
 from bridge.mqtt.topics import SHARE_PREFIX, is_valid_filter
@@ -147,10 +147,12 @@ def _lanes(config: Config) -> Iterator[Finding]:
     if config.state is not None:
         name = config.state.lane
         yield from _lane_name(("state", "lane"), name)
-        own = config.lanes[name].on_full if name in config.lanes else None
-        if (own or config.queue.on_full) == "drop_oldest":
-            problem = "device documents must not be dropped: a device that stays as it is would never be seen again"
-            yield Finding(("lanes", name, "on_full"), problem, '"block"', needs=(("queue", "on_full"),))
+        own = config.lanes.get(name) or Lane()
+        path, problem = ("lanes", name), "device documents must not be dropped: they may be the last word of a device"
+        if (own.on_full or config.queue.on_full) == "drop_oldest":
+            yield Finding((*path, "on_full"), problem, '"block"', needs=(("queue", "on_full"),))
+        if config.queue.max_age if own.max_age is None else own.max_age:
+            yield Finding((*path, "max_age"), problem, '"0 s"', needs=(("queue", "max_age"),))
 
 
 def _sink(config: Config) -> Iterator[Finding]:

@@ -13,11 +13,13 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from bridge.log.dropped import Dropped, Ledger
 from bridge.log.files import sync_directory
+from bridge.log.segment import PAGE_BYTES, decode_header
 from bridge.log.settings import LogSettings
 
 _log = logging.getLogger(__name__)
@@ -27,6 +29,11 @@ _TEMPORARY: Final = "spare.tmp"
 _ZEROS: Final = bytes(1 << 20)
 _RETRY_S: Final = 0.5
 """Between two looks at a disk that had no space."""
+_AGE_LOOK_S: Final = 30.0
+"""Between two looks at the age of the oldest segment, at the most."""
+_NS_PER_S: Final = 1_000_000_000
+CLOCK_PLAUSIBLE_NS: Final = 1_577_836_800 * _NS_PER_S
+"""2020-01-01: before that the clock was not set, and nothing can be said about ages."""
 
 
 class Spares:
@@ -38,6 +45,7 @@ class Spares:
         settings: LogSettings,
         in_use: list[tuple[int, Path]],
         log_id: bytes,
+        wall_ns: Callable[[], int],
         on_change: Callable[[], None],
     ) -> None:
         """`on_change` is called on this object's thread, when there is more space than before."""
@@ -48,6 +56,7 @@ class Spares:
         self._in_use = deque(in_use)
         self._ready: deque[Path] = deque()
         self._log_id = log_id
+        self._wall_ns = wall_ns
         self._ledger = Ledger(directory)
         self._on_change = on_change
         self._forwarded = 0
@@ -55,6 +64,7 @@ class Spares:
         self._work = threading.Event()
         self._closing = self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"spares {directory.name}", daemon=True)
+        self._look_again_s = min(_AGE_LOOK_S, settings.max_age / 10) if settings.max_age else None
         self._taken = 0
         """Not ready any more and not yet in use. Never counted too low, so the bound holds at every moment."""
         self._next_number = 0
@@ -116,7 +126,7 @@ class Spares:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._work.wait(_RETRY_S if self.shortage else None)
+            self._work.wait(_RETRY_S if self.shortage else self._look_again_s)
             self._work.clear()
             self._attend()
 
@@ -125,6 +135,7 @@ class Spares:
         try:
             self._ledger.forget(self._forwarded)
             self._recycle()
+            self._expire()
             self._replenish()
         except OSError as error:
             self._short(str(error))
@@ -177,30 +188,47 @@ class Spares:
     def _drop(self, why: str) -> bool:
         """Gives up the oldest segment that may go; False: none may.
 
-        The newest stays, as in `_recycle`, and so does the one that is being forwarded, unless it alone is left. It is
-        removed and not reused: whoever has it open reads it to its end.
+        The newest stays, as in `_recycle`, and so does the one that is being forwarded, unless it alone is left.
         """
-        first, second, third = [*(seq for seq, _ in list(self._in_use)[:3]), None, None, None][:3]
-        if first is None or second is None:
+        begun = [seq for seq, _ in list(self._in_use)[:3]]
+        if len(begun) < 2:
             return False
-        forwarding = third is not None and first <= self._forwarded < second
-        index = 1 if forwarding else 0
-        begin, end = (second, third) if forwarding and third is not None else (first, second)
-        dropped = Dropped.of_segment(self._directory, self._log_id, begin, end, "queue-full")
+        forwarding = len(begun) > 2 and begun[0] <= self._forwarded < begun[1]
+        self._give_up(1 if forwarding else 0, "queue-full", why)
+        return True
+
+    def _expire(self) -> None:
+        """Gives up what was received too long ago, going by when the segment behind it was begun."""
+        if not self._settings.max_age:
+            return
+        limit = self._wall_ns() - int(self._settings.max_age * _NS_PER_S)
+        while len(self._in_use) > 1 and self._in_use[1][0] > self._forwarded and not self._stopping:
+            begun_ns = _begun_ns(self._in_use[1][1])
+            if not CLOCK_PLAUSIBLE_NS < begun_ns < limit:
+                break
+            self._give_up(0, "expired", f"max_age of {self._settings.max_age:g} s is reached")
+
+    def _give_up(self, index: int, reason: str, why: str) -> None:
+        """One segment in use, but what of it was forwarded. First the word, then the deed.
+
+        It is removed and not reused: whoever has it open reads it to its end.
+        """
+        (begin, path), (end, _) = list(self._in_use)[index : index + 2]
+        begin = max(begin, self._forwarded)
+        dropped = Dropped.of_segment(self._directory, self._log_id, begin, end, reason)
         self._ledger.add(dropped)
-        self._in_use[index][1].unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         del self._in_use[index]
         sync_directory(self._directory)
         _log.warning(
             "%s: %s: records %d to %d of %d streams are dropped, gap records will say whose",
             self._directory, why, begin, end - 1, len(dropped.streams),
         )  # fmt: skip
-        return True
 
     def _finish_drops(self) -> None:
         """A crash may have come between the word and the deed."""
-        for entry in list(self._in_use)[:-1]:
-            if self._ledger.holds(entry[0]):
+        for entry, (end, _) in pairwise(list(self._in_use)):
+            if self._ledger.holds(end - 1):
                 entry[1].unlink(missing_ok=True)
                 self._in_use.remove(entry)
 
@@ -238,3 +266,10 @@ class Spares:
             self._ready.append(spare)
             self._changed.notify_all()
         self._on_change()
+
+
+def _begun_ns(path: Path) -> int:
+    """When the segment was begun, Unix nanoseconds; 0 where its header does not say. Raises OSError."""
+    with path.open("rb") as file:
+        header = decode_header(file.read(PAGE_BYTES))
+    return header.created_ns if header is not None else 0

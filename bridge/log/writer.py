@@ -60,7 +60,7 @@ class LogWriter:
         """
         directory.mkdir(parents=True, exist_ok=True)
         recovered = recover(directory, log_id, fold)
-        spares = Spares(directory, settings, recovered.segments, log_id, lambda: committer.account())
+        spares = Spares(directory, settings, recovered.segments, log_id, wall_ns, lambda: committer.account())
         identity = Identity(log_id, boot_id, wall_ns)
         committer = Committer(directory, settings, identity, fold, spares, on_commit, on_failure)
         spares.start()

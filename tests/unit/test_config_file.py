@@ -306,6 +306,8 @@ def test_a_message_fits_into_a_segment_and_segments_into_a_lane(extra: str, keys
         ('[lanes.state]\non_full = "drop_oldest"\n[state]\n', ["lanes.state.on_full"]),
         ('[queue]\non_full = "drop_oldest"\n[lanes.state]\non_full = "block"\n[state]\n', []),
         ('[lanes.normal]\non_full = "drop_oldest"\n[state]\n', []),
+        ('[queue]\nmax_age = "2 d"\n[state]\n', ["lanes.state.max_age"]),
+        ('[queue]\nmax_age = "2 d"\n[lanes.state]\nmax_age = "0 s"\n[state]\n', []),
         ('[lanes.normal]\non_full = "drop"\n', ["lanes.normal.on_full"]),
     ],
 )

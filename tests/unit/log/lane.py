@@ -47,6 +47,7 @@ class Lane:
         self.tokens: list[object] = []
         self.commits: list[int] = []
         self.failures: list[LogFailure] = []
+        self.wall_ns = 0  # the clock of a gateway may stand still
         self._reported = threading.Condition()
         self.writer = self.open(fold)
 
@@ -58,7 +59,7 @@ class Lane:
             self.settings,
             log_id=LOG_ID,
             boot_id=BOOT_ID,
-            wall_ns=lambda: 0,  # the clock of a gateway may stand still
+            wall_ns=lambda: self.wall_ns,
             fold=fold or NoFold(),
             on_commit=self._on_commit,
             on_failure=self._on_failure,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from bridge.log.dropped import FILES_MAX, Dropped, Ledger, Stream, dropped_at, d
 from bridge.log.errors import LogDamaged
 from bridge.log.reader import LogReader
 from bridge.log.segment import segment_name
+from bridge.log.spares import CLOCK_PLAUSIBLE_NS
 from tests.unit.log.lane import LOG_ID, SMALL, Lane
 from tests.unit.log.test_reader import spoil
 from tests.unit.log.test_writer import Sum
@@ -85,6 +87,48 @@ def end_of_segment(lane: Lane, seq: int) -> int:
     with pytest.raises(LogDamaged):
         reader.read(lane.writer.committed, 1, 1 << 20)
     return reader.position
+
+
+HOUR_NS = 3600 * 10**9
+AGING = msgspec.structs.replace(SMALL, max_age=0.5)
+
+
+def fill_segments(lane: Lane, segments: int) -> None:
+    """Writes until there are so many."""
+    while len(lane.segments()) < segments:
+        lane.commit(bytes(5_000))
+
+
+@pytest.mark.parametrize("forwarded", [0, 5])
+def test_what_is_too_old_goes_but_for_the_newest_segment(tmp_path: Path, forwarded: int) -> None:
+    lane = Lane(tmp_path, AGING)
+    lane.wall_ns = CLOCK_PLAUSIBLE_NS + HOUR_NS
+    fill_segments(lane, 3)
+    lane.writer.forwarded(forwarded)
+    newest = int(lane.segments()[-1].stem)
+    assert not dropped_in(tmp_path), "nothing is old yet"
+    lane.wall_ns += HOUR_NS
+    lane.wait(lambda: len(lane.segments()) == 1)
+    gone = [dropped for _, dropped in dropped_in(tmp_path)]
+    assert {each.reason for each in gone} == {"expired"}
+    assert gone[0].first_seq == max(1, forwarded), "what was forwarded is not called lost"
+    assert gone[-1].next_seq == newest
+    assert sum(each.streams[0].count for each in gone) == newest - max(1, forwarded)
+    assert len(lane.payloads(newest)) == lane.writer.committed - newest
+    lane.writer.close()
+
+
+def test_a_clock_that_was_never_set_makes_nothing_old(tmp_path: Path) -> None:
+    lane = Lane(tmp_path, AGING)
+    fill_segments(lane, 3)  # in 1970
+    lane.wall_ns = CLOCK_PLAUSIBLE_NS + HOUR_NS
+    fill_segments(lane, 5)
+    lane.wall_ns += HOUR_NS
+    fill_segments(lane, 6)
+    time.sleep(3 * AGING.max_age / 10)
+    assert lane.segments()[0].name == segment_name(1)
+    assert not dropped_in(tmp_path)
+    lane.writer.close()
 
 
 def test_a_crash_between_the_word_and_the_deed_ends_with_the_deed(tmp_path: Path) -> None:
