@@ -175,6 +175,9 @@ class Connection:
             return
         if data:
             self._send(data)
+        if not self._unsent and self.session.stalled:
+            self.session.drained(self._loop.time())
+            self.flush_soon()
         if self.session.closed and not self._unsent:
             self.close(self._farewell, will=self._will_due)
 

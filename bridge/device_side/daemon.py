@@ -236,7 +236,7 @@ class Daemon:
         return epoch
 
     def _welcome(self, sock: Stream, peer: str, device: str | None) -> None:
-        session = Session(self._config.mqtt)
+        session = Session(self._config.mqtt, self._config.limits.output_bytes)
         self._desk.add(Connection(self._desk, sock, session, self._config.limits, peer=peer, identity=device))
 
     def _on_committed(self, lane: Lane, tokens: list[Token]) -> None:

@@ -17,15 +17,25 @@ from bridge.mqtt.session_state import Outgoing, SessionState
 
 
 class Outbound:
-    """Sends at most `window` unacknowledged messages and no packet over `max_bytes`."""
+    """Sends at most `window` unacknowledged messages and no packet over `max_bytes`.
 
-    def __init__(self, state: SessionState, version: int, window: int, max_bytes: int, output: list[bytes]) -> None:
+    After `output_max` bytes it holds messages back until it hears, by `drained`, that they are with the client: a
+    window full of large messages is not encoded for a client that does not read.
+    """
+
+    def __init__(
+        self, state: SessionState, version: int, window: int, max_bytes: int, output_max: float, output: list[bytes]
+    ) -> None:
+        self.stalled = False
+        """Something may wait for `drained` only."""
         self.output_bytes = 0
         """Of messages put into the output; who empties it sets this back."""
         self._state = state
         self._version = version
         self._window = window
         self._max_bytes = max_bytes
+        self._output_max = output_max
+        self._undrained = 0
         self._output = output
         self._sent: set[int] = set()
         """Packet ids that take room in this connection's window."""
@@ -57,6 +67,12 @@ class Outbound:
                 self._send_new(self._state.take(), now)
             else:
                 return
+
+    def drained(self, now: float) -> None:
+        """What was put into the output has left: more may follow."""
+        self._undrained = 0
+        self.stalled = False
+        self.pump(now)
 
     def acknowledged(self, packet: packets.Puback, now: float) -> None:
         """PUBACK. One for an unknown id is passed over: the standard has no answer to it."""
@@ -98,7 +114,12 @@ class Outbound:
         self._finish(item, now)
 
     def _room(self) -> bool:
-        return len(self._sent) < self._window
+        if len(self._sent) >= self._window:
+            return False
+        if self._undrained >= self._output_max:
+            self.stalled = True
+            return False
+        return True
 
     def _finish(self, item: Outgoing, now: float) -> None:
         del self._state.in_flight[item.packet_id]
@@ -143,4 +164,5 @@ class Outbound:
             return False
         self._output.append(packet)
         self.output_bytes += len(packet)
+        self._undrained += len(packet)
         return True

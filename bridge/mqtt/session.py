@@ -34,7 +34,8 @@ from bridge.mqtt.topics import check_filter
 class Session:
     """The server's end of one MQTT connection."""
 
-    def __init__(self, limits: Mqtt) -> None:
+    def __init__(self, limits: Mqtt, output_max: float = math.inf) -> None:
+        """`output_max`: bytes of QoS 1 and 2 messages given out before `drained` is waited for."""
         self.closed = False
         """No more bytes are taken and no events given; `take_output` may still have the last words."""
         self.version = 0
@@ -43,6 +44,7 @@ class Session:
         self.state: SessionState | None = None
         """From `accept` on."""
         self._limits = limits
+        self._output_max = output_max
         self._terms: Terms | None = None
         self._inbound: Inbound | None = None
         self._outbound: Outbound | None = None
@@ -166,8 +168,19 @@ class Session:
 
     @property
     def has_output(self) -> bool:
-        """Whether `take_output` would give anything."""
-        return bool(self._output)
+        """Whether `take_output` would give anything, perhaps after `drained`."""
+        return bool(self._output) or self.stalled
+
+    @property
+    def stalled(self) -> bool:
+        """Whether messages may wait until what was taken before is with the client: `drained` is due then."""
+        return self._outbound is not None and self._outbound.stalled and not self.closed
+
+    def drained(self, now: float) -> None:
+        """All that `take_output` gave before is on its way; what was held back for that is there to be taken."""
+        self._now = max(self._now, now)
+        if self._outbound is not None and not self.closed:
+            self._outbound.drained(self._now)
 
     @property
     def output_bytes(self) -> int:
@@ -195,7 +208,9 @@ class Session:
         self.state, self.client_id = state, state.client_id
         self._heard = self._now = now
         self._inbound = Inbound(state, self.version, agreed.receive_window, self._limits, self._output)
-        self._outbound = Outbound(state, self.version, agreed.send_window, agreed.send_max_bytes, self._output)
+        self._outbound = Outbound(
+            state, self.version, agreed.send_window, agreed.send_max_bytes, self._output_max, self._output
+        )
         self._outbound.resume(now)
 
     def refuse(self, reason: int, text: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 
@@ -59,7 +60,7 @@ class Daemon:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        connection = Connection(self, ours, Session(Mqtt()), LIMITS, peer="test", identity="dev-1")
+        connection = Connection(self, ours, Session(Mqtt(), LIMITS.output_bytes), LIMITS, peer="test", identity="dev-1")
         connection.start()
         theirs.send(CONNECT)
         return connection, theirs
@@ -213,6 +214,24 @@ async def test_a_subscriber_slower_than_its_stream_is_still_heard(daemon: Daemon
     client.send(publish("t", b"still here", 0))
     await until(lambda: daemon.events)
     assert isinstance(daemon.events[0], Message)
+
+
+async def test_a_subscriber_that_reads_nothing_holds_bounded_bytes_and_gets_it_all_in_the_end(daemon: Daemon) -> None:
+    daemon.take = lambda connection, event: True
+    connection, client = daemon.connect()
+    await answers(client, 4)
+    sizes = 64 * (32 << 10)
+    for number in range(64):
+        connection.session.deliver(Message("t", b"%02d" % number + bytes((32 << 10) - 2), 1), Subscription("t", 1))
+        connection.flush_soon()
+        await asyncio.sleep(0)
+    assert connection.output_bytes < 4 * LIMITS.output_bytes
+    data = await answers(client, sizes)
+    await until(lambda: not connection.output_bytes and not connection.session.has_output)
+    with contextlib.suppress(BlockingIOError):
+        data += client.recv(1 << 20)
+    whole = 4 + 3 + 2 + (32 << 10)
+    assert [data[start + 9 : start + 11] for start in range(0, len(data), whole)] == [b"%02d" % n for n in range(64)]
 
 
 async def test_a_packet_a_byte_at_a_time_and_many_at_once(daemon: Daemon) -> None:

@@ -11,6 +11,7 @@ from bridge.mqtt.events import Disconnected
 from bridge.mqtt.packets import Packet
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
+from bridge.mqtt.session import Session
 from bridge.mqtt.session_state import SessionState
 from bridge.mqtt.subscription import Subscription
 from tests.unit.mqtt.support import LIMITS, Link
@@ -279,3 +280,22 @@ def test_deliver_before_accept_is_our_mistake() -> None:
     assert link.session.output_bytes == 0
     with pytest.raises(RuntimeError):
         link.session.deliver(_message("x"), ALL)
+
+
+def test_what_the_client_does_not_take_is_not_encoded_but_waits(version: int) -> None:
+    """A window's worth of large messages is bounded in bytes, not only in number; order is kept."""
+    link = Link(version)
+    link.session = Session(LIMITS, output_max=1000)
+    link.connect()
+    link.answers()
+    for number in range(20):
+        assert link.session.deliver(Message("t", b"%02d" % number + bytes(498), 1), ALL)
+    sent = []
+    for _ in range(12):
+        batch = [packet for packet in link.answers() if isinstance(packet, Message)]
+        assert len(batch) <= 2
+        sent += batch
+        assert link.session.stalled or len(sent) == 20
+        link.session.drained(1.0)
+    assert [message.payload[:2] for message in sent] == [b"%02d" % number for number in range(20)]
+    assert not link.session.has_output
