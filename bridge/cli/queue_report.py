@@ -75,6 +75,10 @@ class Lane(msgspec.Struct):
     segments: list[Segment] = []
     streams: list[Stream] = []
     damage: list[str] = []
+    dropped: int = 0
+    """Records that a bound made the gateway give up and Kafka has not been told of yet."""
+    quarantine: list[str] = []
+    """What recovery kept aside, by file name."""
 
 
 class Report(msgspec.Struct):
@@ -100,6 +104,8 @@ def lane_report(files: LaneFiles, daemon: str | None, advance: Callable[[int], N
         oldest_seq=segments[0][0] if segments else None,
         written=1,
         forwarded=position if ours else None,
+        dropped=sum(stream.count for each in files.dropped() for stream in each.streams),
+        quarantine=[path.name for path in files.quarantined()],
     )
     walk = LaneWalk(files, live=daemon is not None)
     counted = _Counting(lane, position)

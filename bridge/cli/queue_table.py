@@ -18,6 +18,10 @@ def print_report(report: Report) -> None:
     for lane in report.lanes:
         for damage in lane.damage:
             print(f"{lane.lane}: {damage}")
+        if lane.dropped:
+            print(f"{lane.lane}: {lane.dropped} records were dropped for want of space; gap records will say whose")
+        if lane.quarantine:
+            print(f"{lane.lane}: recovery put into quarantine: {', '.join(lane.quarantine)}")
     streams = [(lane.lane, stream) for lane in report.lanes for stream in lane.streams]
     if streams:
         print()

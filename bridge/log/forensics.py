@@ -14,7 +14,9 @@ import msgspec
 
 from bridge.log import cursor as cursor_file
 from bridge.log import log_id as log_id_file
+from bridge.log import quarantine
 from bridge.log.cursor import Cursor
+from bridge.log.dropped import Dropped, dropped_in
 from bridge.log.forensics_segment import Damage, Piece, SegmentImage
 from bridge.log.log_id import load_log_id
 from bridge.log.segment import list_segments
@@ -44,6 +46,14 @@ class LaneFiles(msgspec.Struct, frozen=True):
     def cursor(self) -> Cursor | None:
         """What the reading side wrote; None: nothing that is whole."""
         return Cursor.load(self.directory)
+
+    def dropped(self) -> list[Dropped]:
+        """What a bound made the writer give up and Kafka has not been told of yet, oldest first."""
+        return [dropped for _, dropped in dropped_in(self.directory)]
+
+    def quarantined(self) -> list[Path]:
+        """What recovery kept aside."""
+        return sorted((self.directory / quarantine.NAME).glob("*"))
 
     def position(self) -> int:
         """The first record that is not known to be forwarded."""
@@ -107,8 +117,16 @@ class LaneWalk:
                 continue
             if self.next_seq is not None and self.next_seq > first_seq:
                 yield Damage(path, 0, first_seq, None, first_seq, f"records before {self.next_seq} are there twice")
-            yield from image.pieces(limit, live=self._live)
+            yield from self._unexplained(image.pieces(limit, live=self._live))
             self.next_seq = max(image.next_seq, self.next_seq or 1)
+
+    def _unexplained(self, items: Iterator[Piece | Damage]) -> Iterator[Piece | Damage]:
+        """Without the holes that the writer itself made and wrote down: that is no damage."""
+        for item in items:
+            if isinstance(item, Piece) or item.next_offset is not None or item.next_seq == item.first_seq:
+                yield item
+            elif not explained(self._lane, item.first_seq, item.next_seq):
+                yield item
 
     def _read(self, first_seq: int, path: Path) -> SegmentImage | None:
         """None: it was recycled or removed while this walk went on."""
@@ -121,6 +139,14 @@ class LaneWalk:
             if self._live:
                 return None
             raise
+
+
+def explained(lane: LaneFiles, first_seq: int, next_seq: int | None) -> bool:
+    """Whether every record from `first_seq` to before `next_seq` was dropped, with word of it left behind."""
+    for dropped in lane.dropped():
+        if dropped.first_seq <= first_seq < dropped.next_seq:
+            first_seq = dropped.next_seq
+    return next_seq is not None and first_seq >= next_seq
 
 
 def faults(lane: LaneFiles, walk: LaneWalk) -> Iterator[Damage]:
@@ -141,7 +167,7 @@ def faults(lane: LaneFiles, walk: LaneWalk) -> Iterator[Damage]:
     if cursor.position > end:
         reason = f"the cursor is ahead of the log, which ends with record {end - 1}: forwarded records are not there"
         yield Damage(path, 0, end, None, None, reason)
-    if segments and cursor.position < segments[0][0]:
+    if segments and cursor.position < segments[0][0] and not explained(lane, cursor.position, segments[0][0]):
         yield Damage(path, 0, cursor.position, None, segments[0][0], "the segment that the cursor points to is gone")
 
 

@@ -14,6 +14,7 @@ from bridge import config
 from bridge.device_side.lock import DirectoryLock
 from bridge.log import record as rec
 from bridge.log.cursor import Cursor
+from bridge.log.dropped import Dropped, Stream
 from bridge.log.forensics import LaneFiles, LaneWalk
 from bridge.security import keys
 from bridge.security.envelope import Sealer
@@ -84,6 +85,19 @@ def test_inspect_prints_tables(busbridge, data):
     assert "before 4" in done.stdout
     assert "dev-2" in done.stdout
     assert "00000000000000000001.seg" in done.stdout
+
+
+def test_inspect_tells_what_was_dropped_and_what_is_in_quarantine(busbridge, data):
+    lane = data / "uplink" / "alarm"
+    Dropped(1, 3, "queue-full", [Stream("dev-1", "telemetry", 1, 2, 2)]).save(lane)
+    (lane / "quarantine").mkdir()
+    (lane / "quarantine" / "00000000000000000001-4096.bin").write_bytes(b"x")
+    report = json.loads(busbridge("queue", "inspect", data, "--lane", "alarm", "--json").stdout)
+    assert report["lanes"][0]["dropped"] == 2
+    assert report["lanes"][0]["quarantine"] == ["00000000000000000001-4096.bin"]
+    told = busbridge("queue", "inspect", data, "--lane", "alarm").stdout
+    assert "2 records were dropped for want of space" in told
+    assert "quarantine: 00000000000000000001-4096.bin" in told
 
 
 def test_beside_a_running_daemon_it_says_so_and_reads_all_the_same(busbridge, data):

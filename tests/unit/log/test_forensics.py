@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.log.cursor import Cursor
+from bridge.log.dropped import Dropped
 from bridge.log.forensics import LaneFiles, LaneWalk, faults, find_lanes
 from bridge.log.forensics_segment import Damage, Piece, SegmentImage
 from bridge.log.segment import PAGE_BYTES, Header, decode_header
@@ -166,6 +167,17 @@ def test_a_missing_segment_is_told_with_its_records(site):
     assert (damage.path, damage.first_seq, damage.next_seq) == (first, int(missing.stem), int(last.stem))
     assert damage.offset > PAGE_BYTES
     assert seqs == [*range(1, int(missing.stem)), *range(int(last.stem), site.end)]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_the_writer_dropped_and_wrote_down_is_no_damage(site, which):
+    gone, following = site.segments[which], site.segments[which + 1]
+    dropped = Dropped.of_segment(gone.parent, LOG_ID, int(gone.stem), int(following.stem), "queue-full")
+    dropped.save(gone.parent)
+    gone.unlink()
+    seqs, damages = examine(site.lane)
+    assert damages == []
+    assert seqs == [seq for seq in range(1, site.end) if not int(gone.stem) <= seq < int(following.stem)]
 
 
 def test_records_that_are_there_twice(site):
