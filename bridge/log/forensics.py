@@ -122,11 +122,11 @@ class LaneWalk:
 
     def _unexplained(self, items: Iterator[Piece | Damage]) -> Iterator[Piece | Damage]:
         """Without the holes that the writer itself made and wrote down: that is no damage."""
-        for item in items:
-            if isinstance(item, Piece) or item.next_offset is not None or item.next_seq == item.first_seq:
-                yield item
-            elif not explained(self._lane, item.first_seq, item.next_seq):
-                yield item
+        return (item for item in items if isinstance(item, Piece) or not self._is_explained(item))
+
+    def _is_explained(self, damage: Damage) -> bool:
+        hole = damage.next_offset is None and damage.next_seq != damage.first_seq
+        return hole and explained(self._lane, damage.first_seq, damage.next_seq)
 
     def _read(self, first_seq: int, path: Path) -> SegmentImage | None:
         """None: it was recycled or removed while this walk went on."""
