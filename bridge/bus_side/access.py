@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from cryptography import x509
 
+from bridge.bus_side.noise import Noise
+from bridge.bus_side.plain_words import explain
 from bridge.bus_side.token_source import TokenSource
 from bridge.config import Kafka
 from bridge.credentials import SecretError, secret, secret_path
@@ -45,7 +48,18 @@ class Access:
             settings["ssl_context"] = self._ssl_context()
         return settings
 
-    def doubt(self) -> str:
+    def why(self, error: BaseException, noise: Noise) -> str:
+        """Why Kafka cannot be used, in plain words: the error, what aiokafka's log adds, and what is wrong here."""
+        text = "no answer in time" if isinstance(error, TimeoutError) else explain(error)
+        if isinstance(error, KafkaConnectionError) and noise.cause:
+            text = noise.cause  # aiokafka's own words say only that there is no connection
+        elif noise.cause:
+            text = f"{text} ({noise.cause})"
+        # Where it did not come to a log-in, our own side is not to blame.
+        doubt = self._doubt() if isinstance(noise.error or error, KafkaError | ssl.SSLError) else ""
+        return f"{text} ({doubt})" if doubt else text
+
+    def _doubt(self) -> str:
         """What on our own side may be the reason why Kafka lets us not in; empty: nothing that can be seen here."""
         if self._security.mechanism == "OAUTHBEARER" and self._security.protocol.startswith("SASL"):
             return "as it is with a token that it does not accept"

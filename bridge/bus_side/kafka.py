@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
-from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
 
 from bridge.bus_side.access import Access, AccessError
 from bridge.bus_side.fill import Fill, Lot
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import committed_offset, group_coordinator
-from bridge.bus_side.plain_words import explain
 from bridge.bus_side.producer import LaneProducer
 from bridge.bus_side.refusals import BatchRefused, Refusal, Refusals, refusal_of
 from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkFenced
@@ -70,7 +68,7 @@ class KafkaSink:
         except AccessError as error:
             raise SinkAway(str(error)) from error
         except (KafkaError, OSError, TimeoutError) as error:
-            raise SinkAway(self._explained(error)) from error
+            raise SinkAway(self._access.why(error, self._noise)) from error
         self._noise.reset()
         return held
 
@@ -90,7 +88,7 @@ class KafkaSink:
         except ProducerFenced as error:
             raise self._fenced(time.clock_gettime(time.CLOCK_BOOTTIME) - begun) from error
         except (KafkaError, OSError, TimeoutError) as error:
-            raise SinkAway(self._explained(error)) from error
+            raise SinkAway(self._access.why(error, self._noise)) from error
         self._refusals.forget(batches)
         for (topic, reason), count in self._fill.buried.items():
             _log.warning("%d records for the topic %r are dead letters: %s", count, topic, reason)
@@ -199,21 +197,6 @@ class KafkaSink:
             f"another gateway writes to this Kafka as {self._gateway!r} (gateway.id must be unique) and took over; "
             "this one forwards nothing more until it is restarted, and keeps what it takes in"
         )
-
-    def _explained(self, error: BaseException) -> str:
-        cause = self._noise.cause
-        text = "no answer in time" if isinstance(error, TimeoutError) else explain(error)
-        if isinstance(error, KafkaConnectionError) and cause:
-            text = cause  # aiokafka's own words say only that there is no connection
-        elif cause:
-            text = f"{text} ({cause})"
-        doubt = self._doubt(error)
-        return f"{text} ({doubt})" if doubt else text
-
-    def _doubt(self, error: BaseException) -> str:
-        """Where it did not come to a log-in, our own side is not to blame."""
-        cause = self._noise.error or error
-        return self._access.doubt() if isinstance(cause, KafkaError | ssl.SSLError) else ""
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -121,9 +121,14 @@ async def committed_offset(client: AIOKafkaClient, group: str, topic: str, parti
 
 async def group_coordinator(client: AIOKafkaClient, group: str) -> int:
     """The node that keeps the group's positions. Raises KafkaError."""
+    return await coordinator(client, CoordinationType.GROUP, group)
+
+
+async def coordinator(client: AIOKafkaClient, kind: CoordinationType, name: str) -> int:
+    """The node that coordinates a group or transactional id; waits while there is none. Raises KafkaError."""
     while True:
         try:
-            node: int = await client.coordinator_lookup(CoordinationType.GROUP, group)
+            node: int = await client.coordinator_lookup(kind, name)
         except BrokerResponseError as error:
             if error.errno not in _PASSING:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
 from typing import Final
@@ -27,7 +28,7 @@ _ALERTS: Final = {
 def explain(error: BaseException) -> str:
     """What the error, or the one behind it, says."""
     for each in _chain(error):
-        words = _refusal(each)
+        words = _refusal(each) or _absence(each)
         if words:
             return words
     return str(error) or type(error).__name__
@@ -43,6 +44,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while at is not None:
         yield at
         at = at.__cause__
+
+
+def _absence(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there (connection refused)"
+    if isinstance(error, socket.gaierror):
+        return f"its name cannot be resolved ({error.strerror})"
+    return ""
 
 
 def _refusal(error: BaseException) -> str:

@@ -10,9 +10,10 @@ import typer
 from bridge.cli.failure import FOUND, USAGE, Failure
 
 if TYPE_CHECKING:
-    from bridge.config import Config
+    from bridge.config import Config, Kafka
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
+Connect = Annotated[bool, typer.Option("--connect", help="Go to Kafka, too: log in, topics, transactions.")]
 
 
 def run(config: ConfigFile) -> None:
@@ -28,12 +29,13 @@ def run(config: ConfigFile) -> None:
     raise typer.Exit(daemon.run(loaded, config))
 
 
-def check(config: ConfigFile) -> None:
+def check(config: ConfigFile, connect: Connect = False) -> None:
     """Read the configuration and every file it names, and say what was found. Exit code 3: something is wrong.
 
     \b
     Example:
       busbridge check --config busbridge.toml
+      busbridge check --config busbridge.toml --connect
     """
     loaded = _load(config)
     from bridge.config_file import warnings
@@ -44,6 +46,8 @@ def check(config: ConfigFile) -> None:
     for warning in warnings(loaded):
         typer.echo(f"warning: {warning}")
     wrong = _broken_files(loaded)
+    if connect and loaded.kafka is not None:
+        wrong += _out_of_reach(loaded, loaded.kafka)
     if wrong:
         raise Failure("; ".join(wrong), FOUND)
     typer.echo("All well.")
@@ -81,6 +85,16 @@ def _sink(config: Config) -> str:
     if config.jsonl is not None:
         return f"forwards to files in {config.jsonl.directory}"
     return "forwards nothing: a local MQTT broker"
+
+
+def _out_of_reach(config: Config, kafka: Kafka) -> list[str]:
+    from bridge.bus_side.reach import reach
+
+    answers = reach(config, kafka)
+    for answer in answers:
+        if answer.well:
+            typer.echo(answer.text)
+    return [answer.text for answer in answers if not answer.well]
 
 
 def _broken_files(config: Config) -> list[str]:
