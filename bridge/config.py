@@ -88,6 +88,8 @@ class Mqtt(msgspec.Struct, frozen=True):
     """Checked topic names remembered for one connection."""
     subscriptions_max: Count = 256
     """Of one client."""
+    sys_interval: Duration = 10.0
+    """Between two tellings of `$SYS/broker/…`; 0: never. Who may read them, `acl.subscribe` says."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -105,7 +107,8 @@ class Limits(msgspec.Struct, frozen=True):
     read_bytes: Annotated[Size, msgspec.Meta(ge=16 * KIB)] = 64 * KIB
     """Read from one connection before others have their turn."""
     output_bytes: Size = 1 * MIB
-    """Waiting to be sent to one connection; beyond it QoS 0 is dropped for it, beyond twice as much it is not read."""
+    """Waiting to be sent to one connection; beyond it QoS 0 is dropped for it and QoS 1 and 2 wait in its queue, beyond
+    twice as much it is not read."""
     exchanges: Count = 1024
     """QoS 2 exchanges of one device that wait for its PUBREL: every segment of the queue carries them on."""
     topics_remembered: Count = 256
@@ -148,6 +151,8 @@ class Queue(msgspec.Struct, frozen=True):
     """The disk queue: bounds of each lane."""
 
     max_bytes: Size = 8 * GIB
+    total_max_bytes: Size | None = None
+    """Of all lanes together; each keeps room for two segments. None: no bound but each lane's own."""
     free_space_floor: Size = 512 * MIB
     """Of the file system; below it nothing new is taken in."""
     on_full: Literal["block", "drop_oldest"] = "block"

@@ -62,6 +62,8 @@ class Broker:
         self._fan_out = FanOut(limits, now)
         self.subscriptions = self._fan_out.subscriptions
         self.clients: dict[str, Client] = {}
+        self.expired = 0
+        """Sessions whose time was over."""
         self.retained = retained
         self._acl = acl
         self._kept = KeptSessions(cold, mqtt, now)
@@ -145,6 +147,7 @@ class Broker:
             and client.state.expiry_s != NEVER
             and now - client.gone_at >= client.state.expiry_s
         ]
+        self.expired += len(over)
         for client in over:
             self._forget(client)
         return [client.state.client_id for client in over]
@@ -154,6 +157,21 @@ class Broker:
         if message.retain:
             self.retained.store(message)
         self._fan_out.publish(message, publisher)
+
+    def announce(self, message: Message) -> None:
+        """Delivers and retains a message of our own, which does not outlive the daemon."""
+        self.retained.store(message, durable=False)
+        self._fan_out.publish(message, None)
+
+    @property
+    def delivered(self) -> int:
+        """Messages given to clients or their queues."""
+        return self._fan_out.delivered
+
+    @property
+    def dropped(self) -> int:
+        """Messages that a client's bounds had no room for."""
+        return self._fan_out.dropped
 
     def subscribe(self, client: Client, event: SubscribeRequested) -> list[int]:
         """Adds the subscriptions that are allowed; returns a reason for each.

@@ -98,6 +98,8 @@ class Connection:
         """The lane that had no room for what is held, if it was that."""
         self.flush_asked = False
         self.opened = self.last_received = owner.loop.time()
+        self.bytes_received = self.bytes_sent = self.events = 0
+        """Over its life; events as the session reports them, messages among them."""
         self.closed = False
         self._owner = owner
         self._loop = owner.loop
@@ -230,6 +232,8 @@ class Connection:
         except Exception:
             self._fault()
             return
+        self.bytes_received += len(data)
+        self.events += len(events)
         self._process(events)
         if self.session.has_output or self.session.closed:
             self.flush_soon()
@@ -308,6 +312,7 @@ class Connection:
         except OSError:
             self.end()
             return
+        self.bytes_sent += sent
         if sent < len(data):
             if not self._unsent:
                 self._loop.add_writer(self._fd, self._on_writable)

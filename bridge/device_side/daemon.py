@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import uvloop
@@ -31,6 +32,7 @@ from bridge.device_side.pipeline import Pipeline
 from bridge.device_side.retained import Retained
 from bridge.device_side.routing import Routing
 from bridge.device_side.supervisor import BusSide
+from bridge.device_side.sys_topics import SysTopics
 from bridge.device_side.systemd import Notifier
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log.doorbell import Note
@@ -125,6 +127,9 @@ class Daemon:
             self._loop.add_signal_handler(number, act)
         self._spawn(self._desk.sweep())
         self._spawn(self._desk.keep_messages())
+        if (interval_s := self._config.mqtt.sys_interval) > 0:
+            topics = SysTopics(self._broker, version("busbridge"), self._loop.time())
+            self._spawn(self._desk.tell_figures(topics, interval_s))
         self._spawn(self._relieve_regularly())
         if self._downlink is not None:
             self._spawn(self._save_downlink_cursor(self._downlink))

@@ -37,6 +37,8 @@ class FanOut:
         now: the loop's clock, seconds.
         """
         self.subscriptions: Subscriptions[Client | ShareGroup[Client], Subscription] = Subscriptions()
+        self.delivered = self.dropped = 0
+        """Copies of messages that found room, and that did not."""
         self._groups: dict[str, ShareGroup[Client]] = {}
         """By the whole filter, `$share/NAME/FILTER`."""
         self._output_bytes = limits.output_bytes
@@ -125,14 +127,22 @@ class FanOut:
         if connection is None:
             if not qos:
                 return False
-            return client.state.enqueue(message, subscription, self._now(), retained=retained, expires=expires)
+            kept = client.state.enqueue(message, subscription, self._now(), retained=retained, expires=expires)
+            return self._count(kept)
         if not qos and connection.output_bytes >= self._output_bytes:
-            return False
+            return self._count(False)
         now = 0.0 if expires is None else self._now()
         taken = connection.session.deliver(
             message, subscription, retained=retained, expires=expires, now=now, copies=copies
         )
         connection.flush_soon()
+        return self._count(taken)
+
+    def _count(self, taken: bool) -> bool:
+        if taken:
+            self.delivered += 1
+        else:
+            self.dropped += 1
         return taken
 
     def _share(self, group: ShareGroup[Client], message: Message, expires: float | None) -> None:

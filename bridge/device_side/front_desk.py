@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from bridge.device_side.clock import Clock
 from bridge.device_side.connection import LEFT, LOST, Connection
 from bridge.device_side.devices import Devices
 from bridge.device_side.pipeline import Pipeline
+from bridge.device_side.sys_topics import SysTopics
 from bridge.device_side.wills import Wills
 from bridge.mqtt.events import (
     ConnectRequested,
@@ -65,6 +67,8 @@ class FrontDesk:
         self._devices = devices
         self._clock = clock
         self._wills = Wills(pipeline.will)
+        self._gone: Counter[str] = Counter()
+        """Traffic of the connections that have ended."""
         self._to_flush: list[Connection] = []
         self._held: dict[Connection, None] = {}
         self._stopping = False
@@ -83,7 +87,9 @@ class FrontDesk:
 
     def handle(self, connection: Connection, event: Event) -> bool:
         """One event; False: not now, the connection offers it again."""
-        return self._handlers[type(event)](connection, event)
+        handled = self._handlers[type(event)](connection, event)
+        connection.events -= handled  # what is left are messages
+        return handled
 
     def flush_soon(self, connection: Connection) -> None:
         """All that one turn of the loop produced for a connection goes out in one write."""
@@ -118,6 +124,8 @@ class FrontDesk:
     def closed(self, connection: Connection, reason: str, *, will: bool) -> None:
         """A connection ended: its client goes, its will is published, its presence changes."""
         self.connections.discard(connection)
+        for name, count in _traffic(connection).items():
+            self._gone[name] += count
         self._held.pop(connection, None)
         client = connection.client
         if client is None:
@@ -146,6 +154,15 @@ class FrontDesk:
             for client_id in self._broker.expire():
                 self._wills.session_over(client_id)
                 self._pipeline.exchanges.abandon(client_id)
+
+    async def tell_figures(self, topics: SysTopics, interval_s: float) -> None:
+        """Has `$SYS/broker/…` say how things are. Runs until cancelled."""
+        while True:
+            traffic = self._gone.copy()
+            for connection in self.connections:
+                traffic.update(_traffic(connection))
+            topics.tell(self.loop.time(), traffic)
+            await asyncio.sleep(interval_s)
 
     async def keep_messages(self) -> None:
         """Ten times a second: what clients that come back have to be sent goes to disk. Runs until cancelled."""
@@ -275,6 +292,15 @@ class FrontDesk:
             who = connection.device or connection.identity or "?"
             _log.warning("refused device=%s peer=%s: %s (0x%02X)", who, connection.peer, event.text, event.reason)
         return True
+
+
+def _traffic(connection: Connection) -> dict[str, int]:
+    """By the names of `SysTopics`."""
+    return {
+        "bytes/received": connection.bytes_received,
+        "bytes/sent": connection.bytes_sent,
+        "publish/messages/received": connection.events,
+    }
 
 
 def _wants_retained(subscription: Subscription, *, existed: bool) -> bool:

@@ -63,8 +63,15 @@ class Retained:
             if stored.expires_at is not None:
                 self._expires[topic] = now() + stored.expires_at - wall()
 
-    def store(self, message: Message) -> bool:
-        """Keeps it, or with an empty payload forgets the topic [MQTT-3.3.1-6]. False: there is no room for it."""
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._messages)
+
+    def store(self, message: Message, *, durable: bool = True) -> bool:
+        """Keeps it, or with an empty payload forgets the topic [MQTT-3.3.1-6]. False: there is no room for it.
+
+        One that is not `durable` is not written to the store.
+        """
         before = self._messages.get(message.topic)
         if before == message and message.topic not in self._expires:
             return True
@@ -77,7 +84,8 @@ class Retained:
             return False
         self._messages[message.topic] = message
         self._bytes = after
-        self._put(message)
+        if durable:
+            self._put(message)
         return True
 
     def matching(self, topic_filter: str) -> Iterator[Message]:

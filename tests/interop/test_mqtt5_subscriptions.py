@@ -68,3 +68,14 @@ def test_subscribe_options(meeting: Gateway) -> None:
         two.publish("open/options", b"", 1, retain=True)
         assert one.message() == ("open/options", b"", 1, False)
         assert one.messages.empty()
+
+
+def test_the_figures_under_sys(meeting: Gateway) -> None:
+    with Device(meeting.port, "curious") as device:
+        assert device.subscribe("$SYS/broker/#") == 0
+        told = dict(device.message()[:2] for _ in range(14))
+        assert told["$SYS/broker/version"].startswith(b"busbridge version ")
+        assert told["$SYS/broker/uptime"].endswith(b" seconds")
+        assert {"clients/connected", "messages/sent"} <= {
+            topic.split("/", 2)[2].removeprefix("publish/") for topic in told
+        }
