@@ -240,6 +240,12 @@ def _segments(config: Config) -> Iterator[Finding]:
     state = config.state.lane if config.state else ""
     by_default = [document if name == state else packet for name in config.lane_names() if name not in config.lanes]
     yield from _segment(("queue",), queue.segment_bytes, queue.max_bytes, max([*by_default, (0, packet[1])]))
+    lanes = [config.lanes.get(name) or Lane() for name in config.lane_names()]
+    least = 2 * sum(lane.segment_bytes or queue.segment_bytes for lane in lanes)
+    if queue.total_max_bytes is not None and queue.total_max_bytes < least:
+        allowed = f"at least two segments for each lane, {format_size(least)}"
+        path = ("queue", "total_max_bytes")
+        yield Finding(path, f"{format_size(queue.total_max_bytes)} is too little", allowed, needs=(path,))
     for name, lane in config.lanes.items():
         segment_bytes, max_bytes = lane.segment_bytes or queue.segment_bytes, lane.max_bytes or queue.max_bytes
         yield from _segment(("lanes", name), segment_bytes, max_bytes, document if name == state else packet)

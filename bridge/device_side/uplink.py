@@ -11,6 +11,7 @@ from bridge.device_side.connection import Connection
 from bridge.device_side.handshakes import Handshakes
 from bridge.log.errors import LogFailure
 from bridge.log.settings import LogSettings
+from bridge.log.total import Total
 from bridge.log.writer import LogWriter
 from bridge.message import Message
 
@@ -53,6 +54,7 @@ class Uplink:
         self._loop = loop
         self._on_committed = on_committed
         self._kick_asked = False
+        self._total = Total(None)
 
     def open_lane(
         self,
@@ -72,6 +74,7 @@ class Uplink:
             LogFailure: it cannot be opened or written.
         """
         handshakes = Handshakes()
+        self._total.max_bytes = settings.total_max_bytes
 
         def committed(tokens: list[Any], _position: int) -> None:
             self._loop.call_soon_threadsafe(self._on_committed, lane, tokens)
@@ -85,6 +88,7 @@ class Uplink:
             fold=handshakes,
             on_commit=committed,
             on_failure=on_failure,
+            total=self._total,
         )
         lane = self.lanes[name] = Lane(name, writer, handshakes, pending_max)
         return lane

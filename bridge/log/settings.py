@@ -29,6 +29,8 @@ class LogSettings(msgspec.Struct, frozen=True):
     """Segments kept for reuse when what was in them is forwarded."""
     drop_oldest: bool = False
     """Where a bound is reached the oldest segments go and leave word of what was in them; else it is full."""
+    total_max_bytes: int | None = None
+    """All lanes together; None: no such bound."""
     max_age: float = 0.0
     """Seconds; older segments go, as with `drop_oldest`. 0: none is too old."""
 
@@ -52,6 +54,7 @@ class LogSettings(msgspec.Struct, frozen=True):
             free_space_floor=queue.free_space_floor,
             segment_bytes=queue.segment_bytes if lane.segment_bytes is None else lane.segment_bytes,
             drop_oldest=(lane.on_full or queue.on_full) == "drop_oldest",
+            total_max_bytes=queue.total_max_bytes,
             max_age=queue.max_age if lane.max_age is None else lane.max_age,
             commit=queue.commit,
             spare_segments=queue.spare_segments,

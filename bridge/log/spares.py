@@ -21,6 +21,7 @@ from bridge.log.dropped import Dropped, Ledger
 from bridge.log.files import sync_directory
 from bridge.log.segment import PAGE_BYTES, decode_header
 from bridge.log.settings import LogSettings
+from bridge.log.total import Total
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ _TEMPORARY: Final = "spare.tmp"
 _ZEROS: Final = bytes(1 << 20)
 _RETRY_S: Final = 0.5
 """Between two looks at a disk that had no space."""
+_RESERVED_SEGMENTS: Final = 2
+"""Of the bound over all lanes, for each: one to write to and one ready."""
 _AGE_LOOK_S: Final = 30.0
 """Between two looks at the age of the oldest segment, at the most."""
 _NS_PER_S: Final = 1_000_000_000
@@ -46,6 +49,7 @@ class Spares:
         in_use: list[tuple[int, Path]],
         log_id: bytes,
         wall_ns: Callable[[], int],
+        total: Total,
         on_change: Callable[[], None],
     ) -> None:
         """`on_change` is called on this object's thread, when there is more space than before."""
@@ -57,6 +61,10 @@ class Spares:
         self._ready: deque[Path] = deque()
         self._log_id = log_id
         self._wall_ns = wall_ns
+        self._total = total
+        total.join(str(directory), _RESERVED_SEGMENTS * settings.segment_bytes)
+        self._odd = {path: path.stat().st_size - settings.segment_bytes for _, path in in_use}
+        """How much larger each segment from an earlier start is than those made now, bytes; may be negative."""
         self._ledger = Ledger(directory)
         self._on_change = on_change
         self._forwarded = 0
@@ -118,6 +126,8 @@ class Spares:
         """What `take` gave has become the newest segment."""
         self._in_use.append((first_seq, path))
         self._taken -= 1
+        if self.shortage:  # the one before it may go now
+            self._work.set()
 
     def forwarded(self, position: int) -> None:
         """Segments wholly before `position` may come back. Costs the caller nothing."""
@@ -135,6 +145,7 @@ class Spares:
         try:
             self._ledger.forget(self._forwarded)
             self._recycle()
+            self._total.uses(str(self._directory), self._used_bytes())
             self._expire()
             self._replenish()
         except OSError as error:
@@ -234,11 +245,22 @@ class Spares:
 
     def _lacking(self) -> str | None:
         size, bound, floor = self._settings.segment_bytes, self._settings.max_bytes, self._settings.free_space_floor
-        if (self.ready + self._taken + len(self._in_use) + 1) * size > bound:
+        used = self._used_bytes()
+        if used + size > bound:
             return f"max_bytes of {bound} is reached"
         system = os.statvfs(self._directory)
         free = system.f_bavail * system.f_frsize
-        return f"{free} bytes are free, the floor is {floor}" if free - size < floor else None
+        if free - size < floor:
+            return f"{free} bytes are free, the floor is {floor}"
+        if not self._total.claim(str(self._directory), used, size):
+            return f"total_max_bytes of {self._total.max_bytes} is reached by all lanes together"
+        return None
+
+    def _used_bytes(self) -> int:
+        """Of all segments, in use and ready."""
+        in_use = list(self._in_use)
+        odd = sum(self._odd.get(path, 0) for _, path in in_use)
+        return (self.ready + self._taken + len(in_use)) * self._settings.segment_bytes + odd
 
     def _make(self) -> None:
         temporary = self._directory / _TEMPORARY

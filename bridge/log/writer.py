@@ -15,6 +15,7 @@ from bridge.log.recovery import Recovery, recover
 from bridge.log.segment import PAGE_BYTES
 from bridge.log.settings import LogSettings
 from bridge.log.spares import Spares
+from bridge.log.total import Total
 
 
 class LogWriter:
@@ -47,12 +48,14 @@ class LogWriter:
         fold: Fold,
         on_commit: OnCommit,
         on_failure: OnFailure,
+        total: Total | None = None,
     ) -> LogWriter:
         """Recovers the log in `directory` (made if it is missing), restores `fold` and starts the threads.
 
         `log_id` and `boot_id` have 16 bytes; `wall_ns` reads the wall clock. On the commit thread `on_commit(tokens,
         committed)` is called after each sync, with the tokens of that commit that are not None, in order; and
         `on_failure(failure)` once, if ever: then nothing more is taken and nothing more is reported as committed.
+        `total` is the bound that it shares with other lanes.
 
         Raises:
             LogTooNew: a later version of the program has written it.
@@ -60,7 +63,9 @@ class LogWriter:
         """
         directory.mkdir(parents=True, exist_ok=True)
         recovered = recover(directory, log_id, fold)
-        spares = Spares(directory, settings, recovered.segments, log_id, wall_ns, lambda: committer.account())
+        spares = Spares(
+            directory, settings, recovered.segments, log_id, wall_ns, total or Total(None), lambda: committer.account()
+        )
         identity = Identity(log_id, boot_id, wall_ns)
         committer = Committer(directory, settings, identity, fold, spares, on_commit, on_failure)
         spares.start()

@@ -287,6 +287,7 @@ def test_kafka_with_an_account_is_read() -> None:
         ('[lanes.normal]\nsegment_bytes = "1 MiB"\n', ["lanes.normal.segment_bytes"]),
         ('[mqtt]\nmax_packet_size = "4 MiB"\n', ["downlink.segment_bytes"]),
         ('[queue]\nsegment_bytes = "2 MiB"\n', ["queue.segment_bytes"]),
+        ('[queue]\ntotal_max_bytes = "63 MiB"\n[state]\n', ["queue.total_max_bytes"]),
         ('[queue]\nsegment_bytes = "3 MiB"\nmax_bytes = "8 MiB"\n', ["queue.max_bytes"]),
         ('[mqtt]\nmax_packet_size = "64 KiB"\n[queue]\nsegment_bytes = "247 KiB"\n', ["queue.segment_bytes"]),
         ('[mqtt]\nmax_packet_size = "64 KiB"\n[queue]\nsegment_bytes = "248 KiB"\nmax_bytes = "992 KiB"\n', []),

@@ -13,6 +13,7 @@ from bridge.log.fold import Fold, NoFold
 from bridge.log.reader import LogReader
 from bridge.log.record import Record
 from bridge.log.settings import LogSettings
+from bridge.log.total import Total
 from bridge.log.writer import LogWriter
 
 LOG_ID = bytes(range(16))
@@ -41,9 +42,12 @@ def read_all(directory: Path, committed: int, position: int | None = None) -> li
 class Lane:
     """The log in `directory`."""
 
-    def __init__(self, directory: Path, settings: LogSettings = SMALL, fold: Fold | None = None) -> None:
+    def __init__(
+        self, directory: Path, settings: LogSettings = SMALL, fold: Fold | None = None, total: Total | None = None
+    ) -> None:
         self.directory = directory
         self.settings = settings
+        self.total = total
         self.tokens: list[object] = []
         self.commits: list[int] = []
         self.failures: list[LogFailure] = []
@@ -63,6 +67,7 @@ class Lane:
             fold=fold or NoFold(),
             on_commit=self._on_commit,
             on_failure=self._on_failure,
+            total=self.total,
         )
         return self.writer
 
