@@ -161,6 +161,19 @@ def _cases() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("broker", "foreigner", "version", "step"), list(_cases()), indirect=["broker"])
+@pytest.mark.mqtt(
+    "MQTT-3.1.2-4",
+    "MQTT-3.1.2-5",
+    "MQTT-3.1.2-8",
+    "MQTT-3.1.2-10",
+    "MQTT-3.3.1-5",
+    "MQTT-3.3.1-6",
+    "MQTT-3.3.2-15",
+    "MQTT-3.3.2-16",
+    "MQTT-3.3.2-18",
+    "MQTT-3.3.2-20",
+    "MQTT-3.8.4-8",
+)
 def test_the_script(broker: OtherSide, foreigner: Foreigner, version: int, step: Callable[[Stage], None]) -> None:
     if foreigner.missing:
         pytest.skip(foreigner.missing)

@@ -169,6 +169,7 @@ def test_without_a_certificate_nothing_is_upgraded(site: Site) -> None:
     wait_until(lambda: "it presented no certificate" in site.log(), site.log())
 
 
+@pytest.mark.mqtt("MQTT-6.0.0-4")
 def test_a_good_upgrade_agrees_on_the_subprotocol_and_on_no_extension(site: Site) -> None:
     head = Peer(site.ws_port, request(Sec_WebSocket_Extensions="permessage-deflate")).head()
     assert head.startswith("HTTP/1.1 101 ")
@@ -196,6 +197,7 @@ def test_a_good_upgrade_agrees_on_the_subprotocol_and_on_no_extension(site: Site
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
+@pytest.mark.mqtt("MQTT-6.0.0-3")
 def test_a_bad_upgrade_is_answered_in_http_and_named_in_one_line(
     site: Site, head: bytes, status: int, why: str
 ) -> None:
@@ -215,6 +217,7 @@ def test_pages_of_the_gateways_own_host_and_of_those_named_may_connect(site: Sit
     assert Peer(site.ws_port, request(Origin=origin)).head().startswith("HTTP/1.1 101 ")
 
 
+@pytest.mark.mqtt("MQTT-6.0.0-2")
 def test_packets_may_be_cut_by_frames_and_frames_may_hold_many(site: Site) -> None:
     peer = Peer(site.ws_port)
     peer.head()
@@ -243,6 +246,7 @@ def test_pings_are_answered(peer: Peer) -> None:
     ],
     ids=["text", "unmasked", "opcode", "close", "close-without-code"],
 )
+@pytest.mark.mqtt("MQTT-6.0.0-1")
 def test_what_is_no_binary_frame_ends_the_connection_with_its_code(peer: Peer, data: bytes, code: int) -> None:
     peer.sock.sendall(data)
     assert peer.frame() == (CLOSE, struct.pack(">H", code))

@@ -56,6 +56,7 @@ def test_connack_says_what_the_server_offers() -> None:
     )
 
 
+@pytest.mark.mqtt("MQTT-3.2.2-21")
 def test_what_is_not_granted_as_asked_is_said() -> None:
     """Server Keep Alive [MQTT-3.2.2-21] and Session Expiry Interval (3.2.2.3.2)."""
     limits = Mqtt(keepalive_max_s=100, session_expiry_max_s=200)
@@ -81,11 +82,13 @@ def test_a_client_of_3_1_is_served() -> None:
     assert link.session.take_output() == bytes.fromhex("20020000"), "3.1 has no session present flag"
 
 
+@pytest.mark.mqtt("MQTT-3.2.2-2", "MQTT-3.2.2-3")
 def test_session_present_is_told(version: int) -> None:
     link = Link(version).connect(SessionState("c", version, 60, LIMITS))
     assert _connack(link).session_present
 
 
+@pytest.mark.mqtt("MQTT-3.1.3-6", "MQTT-3.1.3-7", "MQTT-3.2.2-16")
 def test_an_assigned_client_id_is_told() -> None:
     """[MQTT-3.2.2-16]."""
     link = Link(5)
@@ -106,6 +109,7 @@ def test_an_assigned_client_id_is_told() -> None:
         (4, Reason.MALFORMED_PACKET, ""),
     ],
 )
+@pytest.mark.mqtt("MQTT-3.2.2-6", "MQTT-3.2.2-7", "MQTT-3.2.2-8")
 def test_refuse(version: int, reason: Reason, said: str) -> None:
     """A reason without a return code in 3.1.1 closes without CONNACK [MQTT-3.2.2-6]."""
     link = Link(version)
@@ -136,6 +140,7 @@ def test_what_waits_for_connack_is_bounded(version: int) -> None:
     assert event.reason == Reason.QUOTA_EXCEEDED
 
 
+@pytest.mark.mqtt("MQTT-3.1.2-22")
 def test_a_client_is_late_after_one_and_a_half_keep_alives(version: int) -> None:
     """[MQTT-3.1.2-22]; only whole packets count."""
     link = Link(version)
@@ -154,6 +159,7 @@ def test_without_keep_alive_there_is_no_deadline() -> None:
     assert Session(LIMITS).deadline == math.inf
 
 
+@pytest.mark.mqtt("MQTT-3.12.4-1")
 def test_a_ping_is_answered(version: int) -> None:
     """[MQTT-3.12.4-1]."""
     link = Link(version).connect()
@@ -165,6 +171,7 @@ def test_a_ping_is_answered(version: int) -> None:
 @pytest.mark.parametrize(
     ("reason", "will"), [(Reason.NORMAL_DISCONNECTION, False), (Reason.DISCONNECT_WITH_WILL_MESSAGE, True)]
 )
+@pytest.mark.mqtt("MQTT-3.14.4-1", "MQTT-3.14.4-3")
 def test_disconnect_keeps_or_discards_the_will(reason: Reason, will: bool) -> None:
     """[MQTT-3.14.4-3]; nothing after DISCONNECT counts [MQTT-3.14.4-1]."""
     link = Link(5).connect()
@@ -195,6 +202,7 @@ def test_the_server_disconnects(version: int) -> None:
     assert link.session.closed
 
 
+@pytest.mark.mqtt("MQTT-3.14.2-3")
 def test_a_reason_string_gives_way_to_the_clients_packet_size() -> None:
     """[MQTT-3.14.2-3]."""
     link = Link(5).connect(properties={Property.MAXIMUM_PACKET_SIZE: 40})

@@ -65,6 +65,7 @@ def test_nothing_is_acknowledged_by_itself(version: int) -> None:
     assert link.answers() == []
 
 
+@pytest.mark.mqtt("MQTT-3.3.4-1", "MQTT-4.3.2-4", "MQTT-2.2.1-5")
 def test_puback_comes_when_told(version: int) -> None:
     link = _open(version)
     link.session.acknowledge(_only(link.send(_publish(1, 7))))
@@ -95,6 +96,7 @@ def test_a_qos_1_acknowledgement_dies_with_its_connection(version: int) -> None:
     assert (link.session.take_output(), later.session.take_output()) == (b"", b"")
 
 
+@pytest.mark.mqtt("MQTT-4.3.3-8", "MQTT-4.3.3-11")
 def test_the_four_steps_of_qos_2(version: int) -> None:
     link = _open(version)
     message = _only(link.send(_publish(2, 5)))
@@ -107,6 +109,7 @@ def test_the_four_steps_of_qos_2(version: int) -> None:
     assert link.state.incoming == {}
 
 
+@pytest.mark.mqtt("MQTT-4.3.3-10")
 def test_a_duplicate_yields_no_event_and_waits_for_the_first(version: int) -> None:
     """[MQTT-4.3.3-10]; PUBREC goes to the newest connection, and not before the message is durable."""
     link = _open(version)
@@ -166,6 +169,7 @@ def test_a_release_before_pubrec_breaks_the_protocol(version: int) -> None:
 
 
 @pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.mqtt("MQTT-3.3.4-7")
 def test_the_receive_maximum_is_enforced(qos: int) -> None:
     """[MQTT-3.3.4-9]: 0x93."""
     link = _open(5, limits=Mqtt(receive_maximum=3))
@@ -218,6 +222,7 @@ def test_version_3_1_1_has_no_receive_maximum() -> None:
     assert not link.session.closed
 
 
+@pytest.mark.mqtt("MQTT-3.3.2-10")
 def test_topic_aliases() -> None:
     """Set, used, set anew, each as its topic (3.3.2.3.4); the alias itself is no property of the message."""
     link = _open(5)
@@ -232,6 +237,7 @@ def test_topic_aliases() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.mqtt("MQTT-3.3.2-7")
 def test_aliases_end_with_their_connection() -> None:
     """[MQTT-3.3.2-7]."""
     link = _open(5)
@@ -256,6 +262,7 @@ def test_more_topics_than_are_remembered(version: int) -> None:
     assert link.send(*sent) == sent
 
 
+@pytest.mark.mqtt("MQTT-2.2.1-6", "MQTT-3.8.4-1", "MQTT-3.8.4-2", "MQTT-3.10.4-4", "MQTT-3.10.4-5")
 def test_subscribe_and_unsubscribe(version: int) -> None:
     link = _open(version)
     full = Subscription("a/#", 1, True, True, 2, (9,))
@@ -272,6 +279,7 @@ def test_subscribe_and_unsubscribe(version: int) -> None:
     assert link.answers() == (said if version == 5 else [packets.Suback(3, (0x80,)), packets.Unsuback(4)])
 
 
+@pytest.mark.mqtt("MQTT-3.1.2-24")
 def test_an_answer_the_client_cannot_take_ends_the_connection() -> None:
     """[MQTT-3.1.2-24]."""
     link = Link(5).connect(properties={Property.MAXIMUM_PACKET_SIZE: 40})

@@ -92,6 +92,35 @@ _ROWS = ((4, BOTH), (5, BOTH), (5, ONLY_5), (4, ONLY_4))
 
 
 @pytest.mark.parametrize(("version", "row"), [(version, row) for version, rows in _ROWS for row in rows])
+@pytest.mark.mqtt(
+    "MQTT-1.5.4-1",
+    "MQTT-1.5.4-2",
+    "MQTT-1.5.5-1",
+    "MQTT-2.1.3-1",
+    "MQTT-2.2.1-3",
+    "MQTT-3.1.0-2",
+    "MQTT-3.3.1-2",
+    "MQTT-3.3.1-4",
+    "MQTT-3.3.2-2",
+    "MQTT-3.3.2-8",
+    "MQTT-3.3.2-9",
+    "MQTT-3.3.2-14",
+    "MQTT-3.3.4-6",
+    "MQTT-3.4.2-1",
+    "MQTT-3.6.1-1",
+    "MQTT-3.8.1-1",
+    "MQTT-3.8.3-2",
+    "MQTT-3.8.3-4",
+    "MQTT-3.8.3-5",
+    "MQTT-3.10.1-1",
+    "MQTT-3.10.3-2",
+    "MQTT-3.14.1-1",
+    "MQTT-3.14.2-1",
+    "MQTT-4.7.1-1",
+    "MQTT-4.7.3-1",
+    "MQTT-4.12.0-6",
+    "MQTT-4.13.1-1",
+)
 def test_a_bad_packet_ends_its_connection(version: int, row: tuple[str, Reason | None, str]) -> None:
     data, reason, clause = row
     link = Link(version).connect()
@@ -137,6 +166,16 @@ CONNECTS = [
 
 
 @pytest.mark.parametrize(("data", "answered_in", "reason", "clause"), CONNECTS)
+@pytest.mark.mqtt(
+    "MQTT-3.1.0-1",
+    "MQTT-3.1.2-1",
+    "MQTT-3.1.2-2",
+    "MQTT-3.1.2-3",
+    "MQTT-3.1.2-11",
+    "MQTT-3.1.2-12",
+    "MQTT-3.1.2-13",
+    "MQTT-4.12.0-1",
+)
 def test_a_bad_connect_is_refused(data: str, answered_in: int, reason: Reason, clause: str) -> None:
     """`answered_in`: the version of the CONNACK; 0: the connection ends without a word."""
     session = Session(Mqtt(max_packet_size=1000) if "7f" in data else Mqtt())

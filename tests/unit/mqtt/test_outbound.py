@@ -37,6 +37,7 @@ def _payloads(sent: list[Packet]) -> list[str]:
     ("published", "subscribed", "expected"), [(0, 2, 0), (1, 2, 1), (2, 1, 1), (2, 0, 0), (2, 2, 2)]
 )
 def test_the_lower_qos_counts(version: int, published: int, subscribed: int, expected: int) -> None:
+@pytest.mark.mqtt("MQTT-3.8.4-8")
     """(3.8.4)."""
     link = _open(version)
     assert link.session.deliver(_message("x", published), Subscription("#", subscribed))
@@ -47,6 +48,7 @@ def test_the_lower_qos_counts(version: int, published: int, subscribed: int, exp
     ("retained", "as_published", "expected"), [(False, False, False), (False, True, True), (True, False, True)]
 )
 def test_the_retain_flag(retained: bool, as_published: bool, expected: bool) -> None:
+@pytest.mark.mqtt("MQTT-3.3.1-12", "MQTT-3.3.1-13")
     """[MQTT-3.3.1-8] [MQTT-3.3.1-12] [MQTT-3.3.1-13]."""
     link = _open(5)
     wanted = Subscription("#", retain_as_published=as_published)
@@ -57,6 +59,7 @@ def test_the_retain_flag(retained: bool, as_published: bool, expected: bool) -> 
 
 
 def test_properties_and_subscription_identifiers_go_with_it(version: int) -> None:
+@pytest.mark.mqtt("MQTT-3.3.4-3", "MQTT-3.3.2-17")
     """[MQTT-3.3.4-3] [MQTT-3.3.2-17]; 3.1.1 gets the payload alone."""
     link = _open(version)
     options: dict[int, object] = {Property.CONTENT_TYPE: "json"}
@@ -67,6 +70,7 @@ def test_properties_and_subscription_identifiers_go_with_it(version: int) -> Non
 
 
 def test_a_message_is_counted_down_and_dropped_when_it_has_expired() -> None:
+@pytest.mark.mqtt("MQTT-3.3.2-5", "MQTT-3.3.2-6")
     """[MQTT-3.3.2-5] [MQTT-3.3.2-6]."""
     link = _open(5)
     link.now = 50.0
@@ -79,6 +83,7 @@ def test_a_message_is_counted_down_and_dropped_when_it_has_expired() -> None:
 
 
 def test_a_client_that_says_nothing_does_not_stop_the_clock_of_what_it_is_sent() -> None:
+@pytest.mark.mqtt("MQTT-3.3.2-6")
     """[MQTT-3.3.2-6]: the interval is what is left when it is sent, whenever the client was last heard."""
     link = _open(5)
     message = Message("t", b"", 1, properties={Property.MESSAGE_EXPIRY_INTERVAL: 60})
@@ -102,6 +107,7 @@ def test_what_has_expired_makes_room_in_a_full_queue() -> None:
 
 
 def test_what_was_begun_is_repeated_though_it_has_expired() -> None:
+@pytest.mark.mqtt("MQTT-4.3.3-13")
     """[MQTT-4.4.0-1]."""
     link = _open(5)
     link.session.deliver(Message("t", b"", 1, properties={Property.MESSAGE_EXPIRY_INTERVAL: 5}), ALL, expires=5.0)
@@ -114,6 +120,7 @@ def test_what_was_begun_is_repeated_though_it_has_expired() -> None:
 
 
 def test_the_window_is_the_lower_of_the_clients_and_ours(version: int) -> None:
+@pytest.mark.mqtt("MQTT-3.3.4-9", "MQTT-4.9.0-1", "MQTT-4.9.0-2")
     """[MQTT-3.3.4-7]; what does not fit waits, and goes in order as the window opens."""
     options = {Property.RECEIVE_MAXIMUM: 2} if version == 5 else {}
     link = _open(version, limits=Mqtt(inflight_max=3 if version == 5 else 2), properties=options)
@@ -141,6 +148,7 @@ def test_qos_2_takes_its_room_until_pubcomp(version: int) -> None:
 
 
 def test_a_refusing_pubrec_ends_the_exchange() -> None:
+@pytest.mark.mqtt("MQTT-4.3.3-9")
     """[MQTT-4.3.3-5]: no PUBREL follows."""
     link = _open(5, limits=Mqtt(inflight_max=1))
     link.session.deliver(_message("a", 2), ALL)
@@ -166,6 +174,7 @@ def test_answers_of_the_wrong_kind(version: int, qos: int, wrong: Packet) -> Non
 
 
 def test_what_was_not_acknowledged_is_repeated(version: int) -> None:
+@pytest.mark.mqtt("MQTT-4.4.0-1", "MQTT-3.3.1-1")
     """[MQTT-4.4.0-1] with DUP [MQTT-3.3.1-1] and its old id; PUBREL where PUBREC had come; then the queue."""
     limits = Mqtt(inflight_max=3)
     link = _open(version, limits=limits)
@@ -185,6 +194,7 @@ def test_what_was_not_acknowledged_is_repeated(version: int) -> None:
 
 
 def test_releases_are_repeated_in_the_order_of_pubrec(version: int) -> None:
+@pytest.mark.mqtt("MQTT-4.6.0-4")
     """[MQTT-4.6.0-4]."""
     link = _open(version)
     for text in "ab":
@@ -224,6 +234,7 @@ def test_an_answer_can_overtake_the_repetition() -> None:
 
 
 def test_a_packet_over_the_clients_maximum_is_dropped() -> None:
+@pytest.mark.mqtt("MQTT-3.1.2-25")
     """[MQTT-3.1.2-25]: as if it had been delivered; the next one is sent, with the same id."""
     link = _open(5, properties={Property.MAXIMUM_PACKET_SIZE: 100})
     assert not link.session.deliver(_message("x" * 100), ALL)
@@ -255,6 +266,7 @@ def test_the_queue_of_who_is_away_is_bounded(version: int, limits: Mqtt) -> None
 
 
 def test_packet_ids_go_round_and_skip_those_in_use(version: int) -> None:
+@pytest.mark.mqtt("MQTT-2.2.1-4", "MQTT-4.3.2-1", "MQTT-4.3.3-1")
     state = SessionState("c", version, 60, LIMITS)
     state.last_packet_id = 65_534
     link = _open(version, state)

@@ -38,6 +38,7 @@ from bridge.mqtt.topics import check_filter, check_name, is_valid_filter, is_val
         ("a/+/b", "a//b", True),
     ],
 )
+@pytest.mark.mqtt("MQTT-4.7.2-1")
 def test_the_standards_examples(pattern: str, topic: str, expected: bool) -> None:
     assert matches(pattern, topic) is expected
 
@@ -62,6 +63,7 @@ def test_matching_agrees_with_a_regular_expression(pattern: str, topic: str) -> 
 
 
 @pytest.mark.parametrize("name", ["", "a/+", "#", "a\0b", "a" * 65_536, "\ud800"])
+@pytest.mark.mqtt("MQTT-4.7.0-1", "MQTT-4.7.3-1")
 def test_invalid_names(name: str) -> None:
     assert not is_valid_name(name)
 
@@ -70,6 +72,7 @@ def test_invalid_names(name: str) -> None:
     "pattern",
     ["", "a/#/b", "a#", "sport+", "+a/b", "a/b+", "$share/", "$share//a", "$share/g", "$share/g/", "$share/+/a", "a\0"],
 )
+@pytest.mark.mqtt("MQTT-4.7.1-1", "MQTT-4.7.1-2", "MQTT-4.7.3-1")
 def test_invalid_filters(pattern: str) -> None:
     assert not is_valid_filter(pattern)
 

@@ -1,0 +1,17 @@
+"""The conformance page says what the marks say."""
+
+from __future__ import annotations
+
+from tests.support.conformance import NOT_FOR_US, PAGE, marks, page, statements
+
+
+def test_the_page_is_current() -> None:
+    assert PAGE.read_text() == page(), "python -m tests.support.conformance"
+
+
+def test_every_mark_and_every_exception_names_a_statement() -> None:
+    known = {statement.number for statement in statements()}
+    assert len(known) == len(statements())
+    assert set(marks()) <= known
+    assert set(NOT_FOR_US) <= known
+    assert not set(NOT_FOR_US) & set(marks())
