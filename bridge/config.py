@@ -72,7 +72,7 @@ class Mqtt(msgspec.Struct, frozen=True):
     keepalive_max_s: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 3600
     """A longer keep-alive, or none, is answered with this Server Keep Alive (MQTT5 §3.2.2.3.14); 0: any."""
     topic_alias_maximum: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 16
-    """Aliases a client may set on one connection (MQTT5 §3.2.2.3.8)."""
+    """Aliases a client may set on one connection (MQTT5 §3.2.2.3.8), and we towards it if it allows as many."""
     session_expiry_max_s: Annotated[int, msgspec.Meta(ge=0, le=4_294_967_295)] = 7 * 24 * 3600
     """How long a session outlives its connection at the most (MQTT5 §3.2.2.3.2)."""
     inflight_max: Count = 64

@@ -16,6 +16,10 @@ from bridge.mqtt.wire import u16
 _SHORT_MAX = 0x7F
 """The greatest remaining length of one byte; each further byte holds seven bits more (MQTT5 §1.5.5)."""
 
+Alias = tuple[int, bool]
+"""Topic alias, 0: none; whether the client knows it."""
+NO_ALIAS: Alias = (0, False)
+
 
 class Copies:
     """The packets of one message, by what they differ in."""
@@ -23,29 +27,37 @@ class Copies:
     __slots__ = ("_made",)
 
     def __init__(self) -> None:
-        self._made: dict[tuple[int, int, bool, tuple[int, ...], int | None], tuple[bytes, bytes]] = {}
+        self._made: dict[tuple[int, int, bool, tuple[int, ...], int | None, Alias], tuple[bytes, bytes]] = {}
         """Before the packet id and behind it."""
 
-    def packet(self, item: Outgoing, version: int, left_s: int | None) -> bytes:
+    def packet(self, item: Outgoing, version: int, left_s: int | None, alias: Alias = NO_ALIAS) -> bytes:
         """As `publish` without DUP; every `item` must be of the same message."""
-        key = (version, item.qos, item.retain, item.identifiers, left_s)
+        key = (version, item.qos, item.retain, item.identifiers, left_s, alias)
         made = self._made.get(key)
         if made is None:
-            made = self._made[key] = _parted(publish(item, version, left_s), item)
+            made = self._made[key] = _parted(publish(item, version, left_s, alias), item)
         return made[0] + u16(item.packet_id) + made[1] if item.qos else made[0]
 
 
-def publish(item: Outgoing, version: int, left_s: int | None, *, dup: bool = False) -> bytes:
-    """The PUBLISH of `item`; `left_s` of its Message Expiry Interval [MQTT-3.3.2-6], None: it has none."""
+def publish(item: Outgoing, version: int, left_s: int | None, alias: Alias = NO_ALIAS, *, dup: bool = False) -> bytes:
+    """The PUBLISH of `item`.
+
+    `left_s`: of its Message Expiry Interval [MQTT-3.3.2-6], None: it has none. `alias`: of its topic, and whether the
+    client knows it, so that the name is left out (MQTT5 §3.3.2.3.4).
+    """
     message = item.message
+    number, known = alias
     properties: dict[int, Any] | None = message.properties
-    if item.identifiers or left_s is not None:
+    if item.identifiers or left_s is not None or number:
         properties = dict(properties or {})
+        if number:
+            properties[Property.TOPIC_ALIAS] = number
         if item.identifiers:
             properties[Property.SUBSCRIPTION_IDENTIFIER] = list(item.identifiers)
         if left_s is not None:
             properties[Property.MESSAGE_EXPIRY_INTERVAL] = left_s
-    packet = Message(message.topic, message.payload, item.qos, item.retain, dup, item.packet_id, properties)
+    topic = "" if known else message.topic
+    packet = Message(topic, message.payload, item.qos, item.retain, dup, item.packet_id, properties)
     return encode(packet, version)
 
 

@@ -29,6 +29,8 @@ class Terms(msgspec.Struct, frozen=True):
     """QoS 1 and 2 messages that may be on their way to the client."""
     send_max_bytes: int
     """Of one packet to the client [MQTT-3.1.2-24]."""
+    send_aliases: int
+    """Topics that may have an alias on the way to the client [MQTT-3.1.2-26]."""
     receive_window: int
     """QoS 1 and 2 messages that the client may have on the way to us."""
     properties: Properties
@@ -56,6 +58,7 @@ def terms(connect: packets.Connect, limits: Mqtt) -> Terms:
         request,
         send_window=min(_number(connect.properties, Property.RECEIVE_MAXIMUM, PACKET_IDS), limits.inflight_max),
         send_max_bytes=_number(connect.properties, Property.MAXIMUM_PACKET_SIZE, PACKET_SIZE_MAX),
+        send_aliases=min(_number(connect.properties, Property.TOPIC_ALIAS_MAXIMUM, 0), limits.topic_alias_maximum),
         receive_window=limits.receive_maximum if connect.version >= 5 else PACKET_IDS,
         properties=_offer(connect, request, limits) if connect.version >= 5 else {},
     )

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections import deque
 
 from bridge.mqtt import packets
-from bridge.mqtt.copies import Copies, publish
+from bridge.mqtt.copies import NO_ALIAS, Alias, Copies, publish
 from bridge.mqtt.encode import encode
 from bridge.mqtt.errors import protocol_error
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session_state import Outgoing, SessionState
+
+_SHORT_TOPIC = 3
+"""Characters: an alias takes as many bytes."""
 
 
 class Outbound:
@@ -24,7 +27,14 @@ class Outbound:
     """
 
     def __init__(
-        self, state: SessionState, version: int, window: int, max_bytes: int, output_max: float, output: list[bytes]
+        self,
+        state: SessionState,
+        version: int,
+        window: int,
+        max_bytes: int,
+        output_max: float,
+        aliases_max: int,
+        output: list[bytes],
     ) -> None:
         self.stalled = False
         """Something may wait for `drained` only."""
@@ -36,6 +46,9 @@ class Outbound:
         self._max_bytes = max_bytes
         self._output_max = output_max
         self._undrained = 0
+        self._aliases_max = aliases_max
+        self._aliases: dict[str, int] = {}
+        """By topic, as the client has been told on this connection [MQTT-3.3.2-7]."""
         self._output = output
         self._sent: set[int] = set()
         """Packet ids that take room in this connection's window."""
@@ -155,14 +168,26 @@ class Outbound:
         What was begun is repeated though it has expired [MQTT-4.4.0-1].
         """
         left_s = None if item.expires is None else max(0, int(item.expires - now))
+        alias = self._alias(item.message.topic) if self._aliases_max else NO_ALIAS
         if copies is not None:
-            packet = copies.packet(item, self._version, left_s)
+            packet = copies.packet(item, self._version, left_s, alias)
         else:
-            packet = publish(item, self._version, left_s, dup=dup)
+            packet = publish(item, self._version, left_s, alias, dup=dup)
         if len(packet) > self._max_bytes or (item.expires is not None and item.expires <= now and not dup):
             self._state.dropped += 1
             return False
+        if alias[0]:
+            self._aliases[item.message.topic] = alias[0]
         self._output.append(packet)
         self.output_bytes += len(packet)
         self._undrained += len(packet)
         return True
+
+    def _alias(self, topic: str) -> Alias:
+        """The first topics have the aliases there are [MQTT-3.1.2-26]; a short name is not worth one."""
+        if len(topic) <= _SHORT_TOPIC:
+            return NO_ALIAS
+        number = self._aliases.get(topic)
+        if number is not None:
+            return number, True
+        return (len(self._aliases) + 1, False) if len(self._aliases) < self._aliases_max else NO_ALIAS

@@ -209,7 +209,13 @@ class Session:
         self._heard = self._now = now
         self._inbound = Inbound(state, self.version, agreed.receive_window, self._limits, self._output)
         self._outbound = Outbound(
-            state, self.version, agreed.send_window, agreed.send_max_bytes, self._output_max, self._output
+            state,
+            self.version,
+            agreed.send_window,
+            agreed.send_max_bytes,
+            self._output_max,
+            agreed.send_aliases,
+            self._output,
         )
         self._outbound.resume(now)
 

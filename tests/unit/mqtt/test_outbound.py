@@ -7,6 +7,7 @@ import pytest
 from bridge.config import Mqtt
 from bridge.message import Message
 from bridge.mqtt import packets
+from bridge.mqtt.copies import Copies
 from bridge.mqtt.events import Disconnected
 from bridge.mqtt.packets import Packet
 from bridge.mqtt.properties import Property
@@ -36,8 +37,8 @@ def _payloads(sent: list[Packet]) -> list[str]:
 @pytest.mark.parametrize(
     ("published", "subscribed", "expected"), [(0, 2, 0), (1, 2, 1), (2, 1, 1), (2, 0, 0), (2, 2, 2)]
 )
-def test_the_lower_qos_counts(version: int, published: int, subscribed: int, expected: int) -> None:
 @pytest.mark.mqtt("MQTT-3.8.4-8")
+def test_the_lower_qos_counts(version: int, published: int, subscribed: int, expected: int) -> None:
     """(3.8.4)."""
     link = _open(version)
     assert link.session.deliver(_message("x", published), Subscription("#", subscribed))
@@ -47,8 +48,8 @@ def test_the_lower_qos_counts(version: int, published: int, subscribed: int, exp
 @pytest.mark.parametrize(
     ("retained", "as_published", "expected"), [(False, False, False), (False, True, True), (True, False, True)]
 )
-def test_the_retain_flag(retained: bool, as_published: bool, expected: bool) -> None:
 @pytest.mark.mqtt("MQTT-3.3.1-12", "MQTT-3.3.1-13")
+def test_the_retain_flag(retained: bool, as_published: bool, expected: bool) -> None:
     """[MQTT-3.3.1-8] [MQTT-3.3.1-12] [MQTT-3.3.1-13]."""
     link = _open(5)
     wanted = Subscription("#", retain_as_published=as_published)
@@ -58,8 +59,8 @@ def test_the_retain_flag(retained: bool, as_published: bool, expected: bool) -> 
     assert sent.retain is expected
 
 
-def test_properties_and_subscription_identifiers_go_with_it(version: int) -> None:
 @pytest.mark.mqtt("MQTT-3.3.4-3", "MQTT-3.3.2-17")
+def test_properties_and_subscription_identifiers_go_with_it(version: int) -> None:
     """[MQTT-3.3.4-3] [MQTT-3.3.2-17]; 3.1.1 gets the payload alone."""
     link = _open(version)
     options: dict[int, object] = {Property.CONTENT_TYPE: "json"}
@@ -69,8 +70,8 @@ def test_properties_and_subscription_identifiers_go_with_it(version: int) -> Non
     assert options == {Property.CONTENT_TYPE: "json"}
 
 
-def test_a_message_is_counted_down_and_dropped_when_it_has_expired() -> None:
 @pytest.mark.mqtt("MQTT-3.3.2-5", "MQTT-3.3.2-6")
+def test_a_message_is_counted_down_and_dropped_when_it_has_expired() -> None:
     """[MQTT-3.3.2-5] [MQTT-3.3.2-6]."""
     link = _open(5)
     link.now = 50.0
@@ -82,8 +83,8 @@ def test_a_message_is_counted_down_and_dropped_when_it_has_expired() -> None:
     assert link.answers() == [Message("t", b"", properties={Property.MESSAGE_EXPIRY_INTERVAL: 30})]
 
 
-def test_a_client_that_says_nothing_does_not_stop_the_clock_of_what_it_is_sent() -> None:
 @pytest.mark.mqtt("MQTT-3.3.2-6")
+def test_a_client_that_says_nothing_does_not_stop_the_clock_of_what_it_is_sent() -> None:
     """[MQTT-3.3.2-6]: the interval is what is left when it is sent, whenever the client was last heard."""
     link = _open(5)
     message = Message("t", b"", 1, properties={Property.MESSAGE_EXPIRY_INTERVAL: 60})
@@ -106,8 +107,8 @@ def test_what_has_expired_makes_room_in_a_full_queue() -> None:
     assert state.dropped == 4
 
 
-def test_what_was_begun_is_repeated_though_it_has_expired() -> None:
 @pytest.mark.mqtt("MQTT-4.3.3-13")
+def test_what_was_begun_is_repeated_though_it_has_expired() -> None:
     """[MQTT-4.4.0-1]."""
     link = _open(5)
     link.session.deliver(Message("t", b"", 1, properties={Property.MESSAGE_EXPIRY_INTERVAL: 5}), ALL, expires=5.0)
@@ -119,8 +120,8 @@ def test_what_was_begun_is_repeated_though_it_has_expired() -> None:
     assert sent == Message("t", b"", 1, False, True, 1, {Property.MESSAGE_EXPIRY_INTERVAL: 0})
 
 
-def test_the_window_is_the_lower_of_the_clients_and_ours(version: int) -> None:
 @pytest.mark.mqtt("MQTT-3.3.4-9", "MQTT-4.9.0-1", "MQTT-4.9.0-2")
+def test_the_window_is_the_lower_of_the_clients_and_ours(version: int) -> None:
     """[MQTT-3.3.4-7]; what does not fit waits, and goes in order as the window opens."""
     options = {Property.RECEIVE_MAXIMUM: 2} if version == 5 else {}
     link = _open(version, limits=Mqtt(inflight_max=3 if version == 5 else 2), properties=options)
@@ -147,8 +148,8 @@ def test_qos_2_takes_its_room_until_pubcomp(version: int) -> None:
     assert _payloads(link.answers()) == ["b"]
 
 
-def test_a_refusing_pubrec_ends_the_exchange() -> None:
 @pytest.mark.mqtt("MQTT-4.3.3-9")
+def test_a_refusing_pubrec_ends_the_exchange() -> None:
     """[MQTT-4.3.3-5]: no PUBREL follows."""
     link = _open(5, limits=Mqtt(inflight_max=1))
     link.session.deliver(_message("a", 2), ALL)
@@ -173,8 +174,8 @@ def test_answers_of_the_wrong_kind(version: int, qos: int, wrong: Packet) -> Non
     assert event.reason == Reason.PROTOCOL_ERROR
 
 
-def test_what_was_not_acknowledged_is_repeated(version: int) -> None:
 @pytest.mark.mqtt("MQTT-4.4.0-1", "MQTT-3.3.1-1")
+def test_what_was_not_acknowledged_is_repeated(version: int) -> None:
     """[MQTT-4.4.0-1] with DUP [MQTT-3.3.1-1] and its old id; PUBREL where PUBREC had come; then the queue."""
     limits = Mqtt(inflight_max=3)
     link = _open(version, limits=limits)
@@ -193,8 +194,8 @@ def test_what_was_not_acknowledged_is_repeated(version: int) -> None:
     assert _payloads(later.answers()) == ["d", "e"]
 
 
-def test_releases_are_repeated_in_the_order_of_pubrec(version: int) -> None:
 @pytest.mark.mqtt("MQTT-4.6.0-4")
+def test_releases_are_repeated_in_the_order_of_pubrec(version: int) -> None:
     """[MQTT-4.6.0-4]."""
     link = _open(version)
     for text in "ab":
@@ -233,8 +234,8 @@ def test_an_answer_can_overtake_the_repetition() -> None:
     assert _payloads(later.answers()) == ["a", "c"]
 
 
-def test_a_packet_over_the_clients_maximum_is_dropped() -> None:
 @pytest.mark.mqtt("MQTT-3.1.2-25")
+def test_a_packet_over_the_clients_maximum_is_dropped() -> None:
     """[MQTT-3.1.2-25]: as if it had been delivered; the next one is sent, with the same id."""
     link = _open(5, properties={Property.MAXIMUM_PACKET_SIZE: 100})
     assert not link.session.deliver(_message("x" * 100), ALL)
@@ -265,8 +266,8 @@ def test_the_queue_of_who_is_away_is_bounded(version: int, limits: Mqtt) -> None
     assert state.queue_bytes == 0
 
 
-def test_packet_ids_go_round_and_skip_those_in_use(version: int) -> None:
 @pytest.mark.mqtt("MQTT-2.2.1-4", "MQTT-4.3.2-1", "MQTT-4.3.3-1")
+def test_packet_ids_go_round_and_skip_those_in_use(version: int) -> None:
     state = SessionState("c", version, 60, LIMITS)
     state.last_packet_id = 65_534
     link = _open(version, state)
@@ -311,3 +312,37 @@ def test_what_the_client_does_not_take_is_not_encoded_but_waits(version: int) ->
         link.session.drained(1.0)
     assert [message.payload[:2] for message in sent] == [b"%02d" % number for number in range(20)]
     assert not link.session.has_output
+
+
+def test_topics_have_aliases_as_far_as_the_client_takes_them() -> None:
+    """[MQTT-3.1.2-26]: the name with the first message, the alias alone from then on; anew on each connection."""
+    wish = {Property.TOPIC_ALIAS_MAXIMUM: 2}
+    link = _open(5, properties=wish, limits=Mqtt(topic_alias_maximum=5))
+    seen = []
+    for topic in ("one/topic", "another", "one/topic", "too/many", "abc", "another"):
+        link.session.deliver(Message(topic, b"x", 1), ALL, copies=Copies())
+        (sent,) = link.answers()
+        assert isinstance(sent, Message)
+        seen.append((sent.topic, (sent.properties or {}).get(Property.TOPIC_ALIAS)))
+    assert seen == [("one/topic", 1), ("another", 2), ("", 1), ("too/many", None), ("abc", None), ("", 2)]
+    link.session.close()
+    later = _open_raw(5, link.state, LIMITS, properties=wish)
+    again = [packet.topic for packet in later.answers() if isinstance(packet, Message)]
+    assert again == ["one/topic", "another", "", "too/many", "abc", ""]
+
+
+def test_an_alias_that_went_with_a_packet_too_large_is_not_used() -> None:
+    link = _open(5, properties={Property.TOPIC_ALIAS_MAXIMUM: 1, Property.MAXIMUM_PACKET_SIZE: 40})
+    assert not link.session.deliver(Message("one/topic", bytes(50), 1), ALL)
+    assert link.session.deliver(Message("one/topic", b"", 1), ALL)
+    (sent,) = link.answers()
+    assert isinstance(sent, Message)
+    assert sent.topic == "one/topic"
+
+
+def test_who_allows_no_alias_gets_none(version: int) -> None:
+    """[MQTT-3.1.2-27]."""
+    link = _open(version)
+    for _ in range(2):
+        link.session.deliver(Message("one/topic", b"x"), ALL)
+    assert [packet.topic for packet in link.answers() if isinstance(packet, Message)] == ["one/topic"] * 2
