@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -33,6 +34,7 @@ def _subscribe(device: Device, topic_filter: str, *, identifier: int = 0, **opti
     wait_until(lambda: mid in device.subscribed, "SUBACK")
 
 
+@pytest.mark.mqtt("MQTT-3.3.4-2", "MQTT-3.3.4-4")
 def test_overlapping_subscriptions_give_one_copy_with_every_identifier(meeting: Gateway) -> None:
     """[MQTT-3.3.4-2] [MQTT-3.3.4-4]."""
     with Device(meeting.port, "both") as device:

@@ -60,6 +60,7 @@ def test_a_session_that_ends_first_brings_it_forward(meeting: Gateway, name: str
     assert watch.message(6.0)[1] == b"gone"
 
 
+@pytest.mark.mqtt("MQTT-3.1.3-9")
 def test_who_comes_back_in_time_cancels_it(meeting: Gateway, name: str, watch: Device) -> None:
     """[MQTT-3.1.3-9]."""
     connect(meeting, name, delay_s=60, expiry_s=60).sock.close()
@@ -89,6 +90,7 @@ def test_a_take_over_publishes_one_without_delay(meeting: Gateway, name: str, wa
             assert watch.message(2.0)[1] == b"gone"
 
 
+@pytest.mark.mqtt("MQTT-3.14.4-3")
 def test_a_good_bye_that_asks_for_it(meeting: Gateway, name: str, watch: Device) -> None:
     """DISCONNECT with reason 0x04; a plain one discards it [MQTT-3.14.4-3]."""
     with connect(meeting, name, delay_s=0, expiry_s=0) as wire:

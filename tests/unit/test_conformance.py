@@ -6,7 +6,7 @@ from tests.support.conformance import NOT_FOR_US, PAGE, marks, page, statements
 
 
 def test_the_page_is_current() -> None:
-    assert PAGE.read_text() == page(), "python -m tests.support.conformance"
+    assert PAGE.read_text() == page(), "./dev docs writes it anew"
 
 
 def test_every_mark_and_every_exception_names_a_statement() -> None:

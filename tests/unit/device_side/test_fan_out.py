@@ -19,6 +19,7 @@ def gateway(cold: ColdStore) -> Iterator[Local]:
         yield made
 
 
+@pytest.mark.mqtt("MQTT-3.3.4-2", "MQTT-3.3.4-4")
 def test_overlapping_subscriptions_give_one_copy_at_the_highest_qos_with_every_identifier(gateway: Local) -> None:
     """[MQTT-3.3.4-2] [MQTT-3.3.4-4]."""
     peer = gateway.connect("c")
@@ -35,6 +36,7 @@ def test_overlapping_subscriptions_give_one_copy_at_the_highest_qos_with_every_i
     assert sorted(identifiers) == [3, 5]
 
 
+@pytest.mark.mqtt("MQTT-3.8.4-3")
 def test_a_filter_subscribed_again_is_replaced_with_its_identifier(gateway: Local) -> None:
     """[MQTT-3.8.4-3]."""
     peer = gateway.connect("c")
@@ -45,6 +47,7 @@ def test_a_filter_subscribed_again_is_replaced_with_its_identifier(gateway: Loca
     assert (message.qos, message.properties) == (1, {Property.SUBSCRIPTION_IDENTIFIER: [4]})
 
 
+@pytest.mark.mqtt("MQTT-3.8.3-3")
 def test_no_local_is_of_one_subscription(gateway: Local) -> None:
     """[MQTT-3.8.3-3]: what another of its filters wants of its own messages it gets."""
     peer, other = gateway.connect("c"), gateway.connect("d")
@@ -60,6 +63,7 @@ def test_no_local_is_of_one_subscription(gateway: Local) -> None:
 
 
 @pytest.mark.parametrize("wishes", [(False,), (True,), (False, True), (True, False)])
+@pytest.mark.mqtt("MQTT-3.3.1-12", "MQTT-3.3.1-13")
 def test_retain_as_published(gateway: Local, wishes: tuple[bool, ...]) -> None:
     """[MQTT-3.3.1-12] [MQTT-3.3.1-13]; of overlapping subscriptions one that wants it is enough."""
     peer = gateway.connect("c")
@@ -95,6 +99,7 @@ def test_a_client_that_is_away_has_its_queue_up_to_its_bounds(gateway: Local) ->
     assert peer.client.state.dropped == 2
 
 
+@pytest.mark.mqtt("MQTT-4.7.2-1")
 def test_wildcards_do_not_find_what_begins_with_a_dollar(gateway: Local) -> None:
     """[MQTT-4.7.2-1]."""
     peer = gateway.connect("c")
@@ -106,6 +111,7 @@ def test_wildcards_do_not_find_what_begins_with_a_dollar(gateway: Local) -> None
     assert len(peer.messages()) == 1
 
 
+@pytest.mark.mqtt("MQTT-3.3.2-5", "MQTT-3.3.2-6")
 def test_message_expiry_is_counted_down_and_what_has_expired_is_dropped(gateway: Local) -> None:
     """[MQTT-3.3.2-5] [MQTT-3.3.2-6], in a queue and among the retained messages."""
     peer = gateway.connect("c", expiry_s=600)

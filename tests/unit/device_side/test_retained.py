@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,7 @@ def expiring(topic: str, interval_s: int) -> Message:
     return Message(topic, b"x", retain=True, properties={Property.MESSAGE_EXPIRY_INTERVAL: interval_s})
 
 
+@pytest.mark.mqtt("MQTT-3.3.2-5")
 def test_what_has_expired_is_sent_to_nobody_and_then_forgotten(cold: ColdStore) -> None:
     """[MQTT-3.3.2-5]."""
     now = [100.0]

@@ -77,6 +77,7 @@ def test_a_session_s_end_gives_what_it_had_not_finished_to_others(gateway: Local
     assert not any(message.dup for message in staying.messages())
 
 
+@pytest.mark.mqtt("MQTT-4.8.2-5")
 def test_what_was_begun_at_qos_2_goes_to_nobody_else(gateway: Local) -> None:
     """[MQTT-4.8.2-5]."""
     going, staying = member(gateway, "going"), member(gateway, "staying")
@@ -86,6 +87,7 @@ def test_what_was_begun_at_qos_2_goes_to_nobody_else(gateway: Local) -> None:
     assert staying.messages() == []
 
 
+@pytest.mark.mqtt("MQTT-4.8.2-4")
 def test_a_member_that_is_away_keeps_what_was_begun_and_hands_over_what_waits(gateway: Local) -> None:
     """[MQTT-4.8.2-4]: an exchange at QoS 2 is finished with the member it was begun with."""
     going, staying = member(gateway, "going", expiry_s=60), member(gateway, "staying")
@@ -136,6 +138,7 @@ def test_retained_messages_are_not_sent(gateway: Local) -> None:
     assert len(peer.messages()) == 1
 
 
+@pytest.mark.mqtt("MQTT-3.8.3-4")
 def test_no_local_on_a_shared_subscription_is_a_protocol_error(gateway: Local) -> None:
     """[MQTT-3.8.3-4]."""
     (event,) = gateway.connect("c").send(packets.Subscribe(1, (Subscription("$share/g/a", no_local=True),)))
@@ -143,6 +146,7 @@ def test_no_local_on_a_shared_subscription_is_a_protocol_error(gateway: Local) -
     assert event.reason == Reason.PROTOCOL_ERROR
 
 
+@pytest.mark.mqtt("MQTT-4.8.2-6")
 def test_a_refusal_goes_to_nobody_else(gateway: Local) -> None:
     """[MQTT-4.8.2-6]."""
     one, two = member(gateway, "1"), member(gateway, "2")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bridge.device_side.wills import Wills
 from bridge.message import Message
 from bridge.mqtt.events import Will
@@ -42,6 +44,7 @@ def test_a_session_that_ends_with_the_connection_or_while_it_waits_brings_it_for
     assert said == ["d gone", "e gone"]
 
 
+@pytest.mark.mqtt("MQTT-3.1.3-9")
 def test_who_comes_back_to_its_session_takes_it_back() -> None:
     """[MQTT-3.1.3-9]."""
     wills, said = published()
