@@ -88,6 +88,10 @@ class Mqtt(msgspec.Struct, frozen=True):
     """Checked topic names remembered for one connection."""
     subscriptions_max: Count = 256
     """Of one client."""
+    check_payload_format: bool = False
+    """Refuses a payload that is called UTF-8 (Payload Format Indicator 1) and is not, with reason 0x99."""
+    response_information: str | None = None
+    """For clients that ask for it (MQTT5 §3.2.2.3.15), e.g. "devices/{device}/answers"; None: they get none."""
     sys_interval: Duration = 10.0
     """Between two tellings of `$SYS/broker/…`; 0: never. Who may read them, `acl.subscribe` says."""
 

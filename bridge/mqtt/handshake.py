@@ -9,6 +9,7 @@ from bridge.message import Message
 from bridge.mqtt import packets
 from bridge.mqtt.errors import PeerError
 from bridge.mqtt.events import ConnectRequested, Will
+from bridge.mqtt.inbound import is_as_said
 from bridge.mqtt.packets import Properties
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
@@ -43,13 +44,16 @@ def terms(connect: packets.Connect, limits: Mqtt) -> Terms:
         raise PeerError(Reason.BAD_AUTHENTICATION_METHOD, "extended authentication is not offered [MQTT-4.12.0-1]")
     if not connect.client_id and (connect.version == 3 or (connect.version == 4 and not connect.clean_start)):
         raise PeerError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "no client id, and none can be assigned [MQTT-3.1.3-8]")
+    will = _will(connect)
+    if will is not None and limits.check_payload_format and not is_as_said(will.message):
+        raise PeerError(Reason.PAYLOAD_FORMAT_INVALID, "a will that is called UTF-8 is not")
     request = ConnectRequested(
         client_id=connect.client_id,
         clean_start=connect.clean_start,
         version=connect.version,
         keepalive_s=_keepalive(connect, limits),
         expiry_s=min(_wanted_expiry(connect), limits.session_expiry_max_s),
-        will=_will(connect),
+        will=will,
         username=connect.username,
         password=connect.password,
         properties=connect.properties,

@@ -71,7 +71,19 @@ class Inbound:
             if len(self.topics) >= self._limits.topic_cache_max:
                 self.topics.clear()
             self.topics[raw] = message.topic
-        self.admit(message, events)
+        if self._limits.check_payload_format and not is_as_said(message):
+            self._refuse_format(message)
+        else:
+            self.admit(message, events)
+
+    def _refuse_format(self, message: Message) -> None:
+        """(MQTT5 §3.3.2.3.2). At QoS 0 there is no answer but the connection's end (MQTT5 §4.13.1)."""
+        if not message.qos:
+            raise PeerError(Reason.PAYLOAD_FORMAT_INVALID, "a payload that is called UTF-8 is not")
+        fresh: list[Event] = []
+        self.admit(message, fresh)
+        if fresh:
+            self.acknowledge(message, Reason.PAYLOAD_FORMAT_INVALID)
 
     def admit(self, message: Message, events: list[Event]) -> None:
         """Reports a message, unless it is one of QoS 2 that was reported before."""
@@ -183,3 +195,14 @@ class Inbound:
         """Nothing more goes out, and what only this connection needed is let go."""
         self._closed = True
         self.topics, self._aliases = {}, {}
+
+
+def is_as_said(message: Message) -> bool:
+    """Whether a payload with Payload Format Indicator 1 is UTF-8 (MQTT5 §3.3.2.3.2)."""
+    if not message.properties or not message.properties.get(Property.PAYLOAD_FORMAT_INDICATOR):
+        return True
+    try:
+        message.payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

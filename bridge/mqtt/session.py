@@ -203,6 +203,9 @@ class Session:
         properties = dict(agreed.properties)
         if assigned_client_id:
             properties[Property.ASSIGNED_CLIENT_IDENTIFIER] = state.client_id
+        pattern = self._limits.response_information
+        if pattern is not None and agreed.request.properties.get(Property.REQUEST_RESPONSE_INFORMATION):
+            properties[Property.RESPONSE_INFORMATION] = pattern.replace("{device}", state.client_id)
         self._output.append(encode(packets.Connack(0, present, properties), self.version))
         state.version, state.expiry_s = self.version, agreed.request.expiry_s
         self.state, self.client_id = state, state.client_id
