@@ -26,7 +26,7 @@ def downlink(site, count):
 
 def site_with_downlink(kafka, make_site):
     topic = f"desired-{time.time_ns()}"
-    site = make_site(kafka.address, extra=f'[downlink]\ndesired_topic = "{topic}"\nmax_bytes = "8 MiB"\n')
+    site = make_site(kafka.address, extra=f'[downlink]\ndesired_topic = "{topic}"\nmax_bytes = "16 MiB"\n')
     return site, topic
 
 
