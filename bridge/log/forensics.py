@@ -23,6 +23,8 @@ from bridge.log.segment import list_segments
 
 UPLINK: Final = "uplink"
 DOWNLINK: Final = "downlink"
+READS_MAX: Final = 4
+"""Of a segment that is being written to, until it is found whole."""
 
 
 class LaneFiles(msgspec.Struct, frozen=True):
@@ -112,7 +114,7 @@ class LaneWalk:
             limit = segments[index + 1][0] if index + 1 < len(segments) else None
             if limit is not None and limit <= self._since:
                 continue
-            image = self._read(first_seq, path)
+            image = self._read(first_seq, path) if limit is not None else self._read_newest(first_seq, path)
             if image is None:
                 continue
             if self.next_seq is not None and self.next_seq > first_seq:
@@ -127,6 +129,15 @@ class LaneWalk:
     def _is_explained(self, damage: Damage) -> bool:
         hole = damage.next_offset is None and damage.next_seq != damage.first_seq
         return hole and explained(self._lane, damage.first_seq, damage.next_seq)
+
+    def _read_newest(self, first_seq: int, path: Path) -> SegmentImage | None:
+        """Its parts are not of one moment while it is written to: read again before it is called damaged."""
+        image = self._read(first_seq, path)
+        for _ in range(READS_MAX - 1 if self._live else 0):
+            if image is None or not any(isinstance(item, Damage) for item in image.pieces(None, live=True)):
+                break
+            image = self._read(first_seq, path)
+        return image
 
     def _read(self, first_seq: int, path: Path) -> SegmentImage | None:
         """None: it was recycled or removed while this walk went on."""

@@ -73,7 +73,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class SegmentImage:
-    """A segment's bytes, read once. `next_seq` and `at` move on as `pieces` is consumed."""
+    """A segment's bytes, read once. `next_seq` and `at` move on as `pieces` is consumed, which may be done again."""
 
     def __init__(self, path: Path, first_seq: int, log_id: bytes | None) -> None:
         """Reads it; `log_id` None: of any log.
@@ -96,6 +96,7 @@ class SegmentImage:
         `limit`: the record that the following segment begins with; None: it is the newest. `live`: it may be written
         to at this moment, so that an unfinished write at its end means nothing.
         """
+        self.at, self.next_seq = PAGE_BYTES, self.first_seq
         fault = self._header_fault()
         if fault is not None:
             known = limit if self._seed is None else self.first_seq

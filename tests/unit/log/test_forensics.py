@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from bridge.log.dropped import Dropped
 from bridge.log.forensics import LaneFiles, LaneWalk, faults, find_lanes
 from bridge.log.forensics_segment import Damage, Piece, SegmentImage
 from bridge.log.segment import PAGE_BYTES, Header, decode_header
-from tests.unit.log.lane import LOG_ID, Lane
+from bridge.log.settings import LogSettings
+from tests.unit.log.lane import KIB, LOG_ID, Lane
 
 OTHER_LOG = bytes(16)
 
@@ -247,6 +249,33 @@ def test_what_stands_beside_the_segments(site, harm: Callable[[Path], None], sai
     harm(site.directory / "normal")
     _, [damage] = examine(site.lane)
     assert said in str(damage)
+
+
+def test_a_log_that_is_written_to_reads_as_whole(tmp_path):
+    lane = Lane(tmp_path / "normal", LogSettings(max_bytes=4 << 20, segment_bytes=512 * KIB))
+    (tmp_path / "LOG").write_text(LOG_ID.hex())
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            lane.append(*[b"x" * 3000] * 5)
+            lane.writer.forwarded(lane.writer.committed)
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        lane.wait(lambda: len(lane.segments()) > 1)
+        read = 0
+        for _ in range(60):
+            seqs, damages = examine(find_lanes(tmp_path)[0], live=True)
+            assert damages == []
+            assert seqs == sorted(set(seqs))
+            read += len(seqs)
+        assert read
+    finally:
+        ended.set()
+        writing.join()
+        lane.writer.close()
 
 
 def test_segments_that_vanish_under_a_daemon_are_left_out(site):
