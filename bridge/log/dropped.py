@@ -22,6 +22,7 @@ SUFFIX: Final = ".gap"
 FILES_MAX: Final = 64
 """In one lane; beyond it the two newest become one."""
 _CRC_DIGITS: Final = 8
+_AND: Final = ", "
 _FORWARDED: Final = frozenset({MESSAGE, DOCUMENT, EVENT})
 _READ_RECORDS, _READ_BYTES = 500, 256 << 10
 
@@ -79,7 +80,8 @@ class Dropped(msgspec.Struct):
         streams: dict[tuple[str | None, str | None], Stream] = {}
         for stream in (*self.streams, *later.streams):
             _add(streams, msgspec.structs.replace(stream))
-        return Dropped(self.first_seq, later.next_seq, self.reason, list(streams.values()))
+        reasons = dict.fromkeys([*self.reason.split(_AND), *later.reason.split(_AND)])
+        return Dropped(self.first_seq, later.next_seq, _AND.join(reasons), list(streams.values()))
 
     def save(self, directory: Path) -> Path:
         """Makes it durable. Raises OSError."""
@@ -135,8 +137,7 @@ class Ledger:
         replaced = [(path, former) for path, former in self._files if former.first_seq == dropped.first_seq]
         self._files = [each for each in self._files if each not in replaced]
         former = self._files[-1][1] if self._files else None
-        joins = former is not None and (former.next_seq, former.reason) == (dropped.first_seq, dropped.reason)
-        if former is not None and joins and len(self._files) >= FILES_MAX:
+        if former is not None and former.next_seq == dropped.first_seq and len(self._files) >= FILES_MAX:
             self._files.pop()
             dropped = former.joined(dropped)
         self._files.append((dropped.save(self._directory), dropped))

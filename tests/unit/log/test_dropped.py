@@ -168,13 +168,13 @@ def test_a_position_within_is_told_of_what_is_behind_it(tmp_path: Path) -> None:
 def test_there_are_never_more_files_than_a_bound(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     for number in range(3 * FILES_MAX):
-        ledger.add(
-            Dropped(10 * number, 10 * number + 10, "queue-full", [Stream("a", "t", 10 * number, 10 * number, 1)])
-        )
+        first, reason = 10 * number, ("queue-full", "expired")[number % 2]
+        ledger.add(Dropped(first, first + 10, reason, [Stream("a", "t", first, first, 1)]))
     gone = [dropped for _, dropped in dropped_in(tmp_path)]
     assert len(gone) == FILES_MAX
     assert sum(each.streams[0].count for each in gone) == 3 * FILES_MAX
     assert gone[-1].next_seq == 30 * FILES_MAX
+    assert gone[-1].reason == "expired, queue-full"
     assert all(before.next_seq == after.first_seq for before, after in pairwise(gone))
 
 
