@@ -61,6 +61,7 @@ def test_wildcards(broker: Gateway, name: str, version: int, topic_filter: str, 
 
 
 @VERSIONS
+@pytest.mark.mqtt("MQTT-3.3.1-5", "MQTT-3.3.1-6")
 def test_a_retained_message_finds_a_late_subscriber_until_it_is_removed(
     broker: Gateway, name: str, version: int
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_retained_message_finds_a_late_subscriber_until_it_is_removed(
 
 
 @VERSIONS
+@pytest.mark.mqtt("MQTT-3.1.2-8", "MQTT-3.1.2-10", "MQTT-3.14.4-3")
 def test_a_will_is_published_for_who_goes_without_a_word_and_not_for_who_says_good_bye(
     broker: Gateway, name: str, version: int
 ) -> None:
@@ -101,6 +103,7 @@ def test_a_will_is_published_for_who_goes_without_a_word_and_not_for_who_says_go
 
 
 @VERSIONS
+@pytest.mark.mqtt("MQTT-3.1.2-4", "MQTT-3.1.2-5", "MQTT-3.1.2-23", "MQTT-3.2.2-3")
 def test_a_session_that_stays_keeps_what_came_meanwhile_and_a_clean_one_does_not(
     broker: Gateway, name: str, version: int
 ) -> None:
@@ -122,6 +125,7 @@ def test_a_session_that_stays_keeps_what_came_meanwhile_and_a_clean_one_does_not
         assert device.messages.empty()
 
 
+@pytest.mark.mqtt("MQTT-3.1.4-3")
 def test_the_older_connection_is_told_that_it_was_taken_over_and_the_device_stays_online(
     broker: Gateway, name: str
 ) -> None:
@@ -155,6 +159,7 @@ def test_what_is_not_allowed_is_refused_in_5_and_ends_the_connection_in_3_1_1(br
     assert broker.messages().count(("somebody-else", b"x")) == 0
 
 
+@pytest.mark.mqtt("MQTT-3.1.2-22")
 def test_a_client_that_says_nothing_is_gone_after_one_and_a_half_keep_alives(broker: Gateway, name: str) -> None:
     ended = threading.Event()
     with Device(broker.port, name, V5, keepalive_s=1) as device:
