@@ -17,6 +17,7 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <groupId>busbridge.tests</groupId><artifactId>kafka</artifactId><version>1</version>
   <dependencies>
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{version}</version></dependency>
     <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
   </dependencies>
 </project>
@@ -38,7 +39,8 @@ def libraries(cache: Path = CACHE) -> Path:
     Raises:
         FetchError: Java or Maven is missing, or Maven failed.
     """
-    place = cache / f"libraries-{KAFKA_VERSION}"
+    # With the command line tools; the name changes with what is in it, so that an older set is not taken for this one.
+    place = cache / f"libraries-{KAFKA_VERSION}-tools"
     if place.is_dir():
         return place
     cache.mkdir(parents=True, exist_ok=True)
