@@ -115,6 +115,10 @@ class Broker:
     def keep(self, client: Client, stored: Callable[[], object]) -> None:
         """Writes a session that outlives its connection; `stored`, on the store's thread, when it is on disk."""
         self._kept.store(client.state, gone=False)
+        self.when_stored(stored)
+
+    def when_stored(self, stored: Callable[[], object]) -> None:
+        """Calls `stored`, on the store's thread, when all that sessions have written so far is on disk."""
         self._kept.after_commit(stored)
 
     def keep_messages(self) -> None:

@@ -210,16 +210,21 @@ class FrontDesk:
             if client.connection is connection and not connection.closed:
                 self._admit(connection, client, event, present=present)
 
+        def stored() -> None:
+            self.loop.call_soon_threadsafe(admit)
+
         def reset_durable() -> None:
             if event.expiry_s:
-                self._broker.keep(client, lambda: self.loop.call_soon_threadsafe(admit))
+                self._broker.keep(client, stored)
             else:
                 admit()
 
-        if present:
+        if not present:
+            self._pipeline.exchanges.reset(client_id, reset_durable)
+        elif event.expiry_s:
             admit()
         else:
-            self._pipeline.exchanges.reset(client_id, reset_durable)
+            self._broker.when_stored(stored)  # it ends with its connection now, and a kill must not bring it back
         return True
 
     def _refusal(self, connection: Connection, event: ConnectRequested, client_id: str) -> tuple[Reason, str] | None:
