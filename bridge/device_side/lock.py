@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from bridge.log.files import make_directory, sync_directory
+
 
 class Locked(Exception):
     """Another process has the data directory; names it."""
@@ -26,8 +28,10 @@ class DirectoryLock:
             Locked: another daemon runs on it.
             OSError: it cannot be made or written.
         """
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._directory, 0o700)
         path = self._directory / "lock"
+        if not path.exists():  # made by a start that a power failure cut short: its name may not be durable yet
+            sync_directory(self._directory.parent)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,6 +23,18 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def make_directory(directory: Path, mode: int) -> None:
+    """Makes it, and what is missing above it, so that it is still there after a power failure.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    missing = [each for each in (directory, *directory.parents) if not each.exists()]
+    directory.mkdir(mode=mode, parents=True, exist_ok=True)
+    for each in missing:
+        sync_directory(each.parent)
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Puts `content` into `path`, durably and whole: after a crash it has the old content or the new.
 

@@ -19,6 +19,16 @@ with DirectoryLock(Path(sys.argv[1])):
     time.sleep(60)
 """
 
+OPENED = """
+import os, sys
+from pathlib import Path
+from bridge.device_side.lock import DirectoryLock
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+with DirectoryLock(Path(sys.argv[1])):
+    print("\\n".join(path for path in opened if os.path.isdir(path)))
+"""
+
 
 def holder(directory: Path) -> subprocess.Popen[str]:
     """A process that has the lock."""
@@ -50,6 +60,18 @@ def test_it_is_given_back_at_the_end_of_the_block_and_a_longer_pid_leaves_no_tra
 def test_the_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     with DirectoryLock(tmp_path / "a" / "b"):
         assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_new_directory_has_its_name_on_the_disk_and_so_have_those_above_it(tmp_path: Path) -> None:
+    directory = tmp_path / "a" / "b"
+    command = [sys.executable, "-c", OPENED, str(directory)]
+    for left_by_a_crash in (False, True):
+        if left_by_a_crash:
+            (directory / "lock").unlink()
+        synced = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        expected = {str(directory.parent)} if left_by_a_crash else {str(tmp_path), str(directory.parent)}
+        assert set(synced) == expected
+    assert not subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
 
 
 def test_a_child_does_not_keep_the_lock(tmp_path: Path) -> None:
