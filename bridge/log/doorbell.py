@@ -15,16 +15,60 @@ class DoorbellClosed(ConnectionError):
     """The process on the other side has ended."""
 
 
+class LaneFigures(msgspec.Struct, omit_defaults=True):
+    """One lane, as the bus side sees it. Counts are since its process started."""
+
+    forwarded_records: int = 0
+    forwarded_bytes: int = 0
+    """As they were on disk: payload, headers and all."""
+    waiting_records: int = 0
+    """Committed here and not forwarded yet."""
+    waiting_bytes: int = 0
+    """Of those on disk; estimated from the sizes of segments and of the records read last."""
+
+
+class Figures(msgspec.Struct, omit_defaults=True):
+    """What the bus side has done since its process started."""
+
+    lanes: dict[str, LaneFigures] = {}
+    wire_bytes: int = 0
+    """Of batches as sent, compressed; without what Kafka's protocol, TLS and TCP put around them."""
+    transactions_committed: int = 0
+    """Writes that went through; without transactions (`at_least_once`, files) they are counted all the same."""
+    transactions_aborted: int = 0
+    """Given up for whatever reason; what they carried was, or will be, written again."""
+    retries: int = 0
+    """Tries to reach the sink after the first."""
+    dead_letters: dict[str, int] = {}
+    """Records by reason, as the header `error` of a dead letter gives it."""
+    catch_up_s: float | None = None
+    """Seconds until the backlog is gone at the present rates; None: there is none to speak of, or it does not shrink."""
+
+
 class Health(msgspec.Struct, omit_defaults=True):
     """How the bus side is doing, in words and figures a person can use."""
 
     state: str
-    """`connected`, `away` (trying again), `fenced` (another gateway has this id), `starting`."""
+    """`connected`, `away` (trying again), `refused` (trying again, but somebody has to put something right), `fenced`
+    (another gateway has this id; not tried again), `starting`; the supervisor's own is `restarting`."""
     since: float = 0.0
     """When the state was entered, seconds since the epoch."""
     detail: str = ""
+    """Why it is not connected, in plain words; empty where it is."""
     forwarded_records: int = 0
     """Since the process started."""
+    tried: float = 0.0
+    """When the sink was last tried to be reached or written to, seconds since the epoch."""
+    tried_what: str = ""
+    """What that was, in plain words."""
+    last_error: str = ""
+    """Why it failed last, in plain words; kept when all is well again."""
+    figures: Figures = msgspec.field(default_factory=Figures)
+
+    @property
+    def fenced(self) -> bool:
+        """Another gateway has this id; forwarding has stopped until a person sees to it."""
+        return self.state == "fenced"
 
 
 class Note(msgspec.Struct, omit_defaults=True):

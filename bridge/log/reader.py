@@ -21,6 +21,8 @@ class LogReader:
         """Begins at record `position`; None: at the oldest there is. `log_id`: segments of another log are damage."""
         self.position = oldest_position(directory) if position is None else position
         """The sequence number of the next record."""
+        self.bytes_read = 0
+        """Of all records that `read` has returned, as they are on disk."""
         self._directory = directory
         self._log_id = log_id
         self._segment: SegmentReader | None = None
@@ -49,6 +51,7 @@ class LogReader:
                 if not records:
                     raise
                 break
+        self.bytes_read += max_bytes - left
         return records
 
     def skip_damage(self, committed: int) -> tuple[int, int]:
