@@ -17,6 +17,7 @@ import msgspec
 
 from bridge.log import record
 from bridge.log.errors import LogFailure, RecordTooLarge
+from bridge.log.figures import Counters
 from bridge.log.fold import Fold
 from bridge.log.segment import FRAME_BYTES, PAGE_BYTES, Header, aligned, encode_frame, segment_name
 from bridge.log.segment_file import SegmentFile
@@ -82,6 +83,7 @@ class Committer:
         self.batches: SimpleQueue[Batch | None] = SimpleQueue()
         """None asks the thread to end."""
         self.batch_bytes = min(settings.commit.max_bytes, settings.segment_bytes // 4)
+        self.counters = Counters()
         self.largest_frame = self.batch_bytes + PAGE_BYTES
         """Of those written, and of those to be expected; bytes."""
         self._directory = directory
@@ -97,6 +99,12 @@ class Committer:
         self._accounts = threading.Lock()
         self._checkpoint_frame_bytes = 0
         self._thread = threading.Thread(target=self._run, name=f"commit {directory.name}", daemon=True)
+
+    @property
+    def segment_used(self) -> int:
+        """Bytes of the segment that is written to."""
+        segment = self._segment
+        return segment.used if segment is not None else 0
 
     def start(self, segment: SegmentFile | None, next_seq: int) -> None:
         """Begins at `next_seq`, in `segment` (now this object's), or in a new one."""
@@ -171,10 +179,14 @@ class Committer:
     def _commit(self, batch: Batch) -> bool:
         """False: there is no place for it and never will be, because this is the end."""
         size = aligned(FRAME_BYTES + batch.size)
-        if self._segment is not None and size <= self._segment.room:
-            self._segment.append(self._frame(self._segment.seed, batch))
-        elif not self._open_segment(batch):
+        segment, begun = self._segment, time.monotonic()
+        if segment is not None and size <= segment.room:
+            written: int | None = segment.append(self._frame(segment.seed, batch))
+        else:
+            written = self._open_segment(batch)
+        if written is None:
             return False
+        self.counters.count(len(batch.records), written, time.monotonic() - begun)
         for effect in batch.effects:
             self._fold.apply(effect)
         self.largest_frame = max(self.largest_frame, size)
@@ -186,11 +198,11 @@ class Committer:
     def _frame(self, seed: int, batch: Batch) -> tuple[bytes, bytes]:
         return encode_frame(seed, self.committed, len(batch.records), self._identity.boot_id, batch.records)
 
-    def _open_segment(self, batch: Batch) -> bool:
-        """The next segment, with its checkpoint and its first frame in one write. False as in `_commit`."""
+    def _open_segment(self, batch: Batch) -> int | None:
+        """The next segment, with its checkpoint and its first frame in one write; as `SegmentFile.append`. None: no."""
         spare = self._spares.take()
         if spare is None:
-            return False
+            return None
         identity, first_seq = self._identity, self.committed
         salt = int.from_bytes(os.urandom(8), "little")
         header = Header(self._settings.segment_bytes, identity.log_id, first_seq, identity.wall_ns(), salt)
@@ -199,11 +211,12 @@ class Committer:
         self._checkpoint_frame_bytes = sum(map(len, opening))
         frames = (*opening, *self._frame(seed, batch))
         path = self._directory / segment_name(first_seq)
-        former, self._segment = self._segment, SegmentFile.create(spare, path, header, frames)
+        former = self._segment
+        self._segment, written = SegmentFile.create(spare, path, header, frames)
         if former is not None:
             former.close()
         self._spares.used(first_seq, path)
-        return True
+        return written
 
     def _checkpoint(self) -> bytes:
         payload = self._fold.checkpoint()

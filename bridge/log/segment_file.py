@@ -25,8 +25,8 @@ class SegmentFile:
         self._offset = offset
 
     @classmethod
-    def create(cls, spare: Path, path: Path, header: Header, frames: Sequence[bytes]) -> SegmentFile:
-        """Makes `spare` the segment `path`, with its header and first frames.
+    def create(cls, spare: Path, path: Path, header: Header, frames: Sequence[bytes]) -> tuple[SegmentFile, int]:
+        """Makes `spare` the segment `path`, with its header and first frames; also returns what `append` does.
 
         They are on the disk before the name is, so a segment by its name always has both.
 
@@ -36,21 +36,28 @@ class SegmentFile:
         descriptor = os.open(spare, os.O_WRONLY)
         try:
             segment = cls(path, descriptor, header, 0)
-            segment.append((header.encode(), *frames))
+            written = segment.append((header.encode(), *frames))
             spare.rename(path)
             sync_directory(path.parent)
         except OSError:
             os.close(descriptor)
             raise
-        return segment
+        return segment, written
+
+    @property
+    def used(self) -> int:
+        """Bytes up to the end of the last frame."""
+        return self._offset
 
     @property
     def room(self) -> int:
         """Bytes left for frames."""
         return self.header.segment_bytes - self._offset
 
-    def append(self, frames: Sequence[bytes]) -> None:
+    def append(self, frames: Sequence[bytes]) -> int:
         """Writes and syncs. It has been checked that there is room.
+
+        Returns: how many bytes the device was asked to write: whole pages.
 
         The write is filled up with zeros to the end of its page: the kernel then never has to read the page of a
         recycled file first, and what was in it is gone.
@@ -64,7 +71,8 @@ class SegmentFile:
         if written != size + len(padding):
             raise OSError(errno.EIO, "short write", str(self.path))
         os.fdatasync(self._descriptor)
-        self._offset += size
+        begun, self._offset = self._offset, self._offset + size
+        return begun % PAGE_BYTES + written
 
     def close(self) -> None:
         """Gives the descriptor back."""

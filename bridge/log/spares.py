@@ -55,6 +55,12 @@ class Spares:
         """`on_change` is called on this object's thread, when there is more space than before."""
         self.shortage: str | None = None
         """Why no more spares can be made, in plain words; None while they can."""
+        self.capacity = settings.max_bytes
+        """What the lane's files could grow to as the bounds and the disk were at the last look, bytes."""
+        self.written = 0
+        """Zeros written ahead of time, bytes."""
+        self.dropped_segments = self.dropped_records = 0
+        """Given up since the start."""
         self._directory = directory
         self._settings = settings
         self._in_use = deque(in_use)
@@ -86,6 +92,31 @@ class Spares:
     def oldest(self) -> int | None:
         """The first sequence number of the oldest segment in use."""
         return self._in_use[0][0] if self._in_use else None
+
+    @property
+    def segments(self) -> int:
+        """In use."""
+        return len(self._in_use)
+
+    @property
+    def used_bytes(self) -> int:
+        """Of all segments, in use and ready."""
+        in_use = list(self._in_use)
+        odd = sum(self._odd.get(path, 0) for _, path in in_use)
+        return (self.ready + self._taken + len(in_use)) * self._settings.segment_bytes + odd
+
+    def waiting(self, committed: int, newest_bytes: int) -> tuple[int, int]:
+        """`(records, bytes)` before `committed` that are not known to be forwarded; `newest_bytes`: used of the newest.
+
+        The bytes are an estimate: of a segment that is forwarded in part, a part.
+        """
+        begun = [seq for seq, _ in list(self._in_use)]
+        position = max(self._forwarded, begun[0] if begun else committed)
+        size = 0.0
+        for first, end in pairwise([*begun, committed]):
+            full = newest_bytes if end == committed else self._settings.segment_bytes
+            size += full * max(0, end - max(first, position)) / max(1, end - first)
+        return max(0, committed - position), round(size)
 
     def start(self) -> None:
         """Takes over the spares that are there, then starts the thread.
@@ -145,9 +176,10 @@ class Spares:
         try:
             self._ledger.forget(self._forwarded)
             self._recycle()
-            self._total.uses(str(self._directory), self._used_bytes())
+            self._total.uses(str(self._directory), self.used_bytes)
             self._expire()
             self._replenish()
+            self._measure()
         except OSError as error:
             self._short(str(error))
 
@@ -231,6 +263,8 @@ class Spares:
         path.unlink(missing_ok=True)
         del self._in_use[index]
         sync_directory(self._directory)
+        self.dropped_segments += 1
+        self.dropped_records += end - begin
         _log.warning(
             "%s: %s: records %d to %d of %d streams are dropped, gap records will say whose",
             self._directory, why, begin, end - 1, len(dropped.streams),
@@ -245,22 +279,25 @@ class Spares:
 
     def _lacking(self) -> str | None:
         size, bound, floor = self._settings.segment_bytes, self._settings.max_bytes, self._settings.free_space_floor
-        used = self._used_bytes()
+        used = self.used_bytes
         if used + size > bound:
             return f"max_bytes of {bound} is reached"
-        system = os.statvfs(self._directory)
-        free = system.f_bavail * system.f_frsize
+        free = self._free_bytes()
         if free - size < floor:
             return f"{free} bytes are free, the floor is {floor}"
         if not self._total.claim(str(self._directory), used, size):
             return f"total_max_bytes of {self._total.max_bytes} is reached by all lanes together"
         return None
 
-    def _used_bytes(self) -> int:
-        """Of all segments, in use and ready."""
-        in_use = list(self._in_use)
-        odd = sum(self._odd.get(path, 0) for _, path in in_use)
-        return (self.ready + self._taken + len(in_use)) * self._settings.segment_bytes + odd
+    def _measure(self) -> None:
+        settings, used = self._settings, self.used_bytes
+        growth = max(0, self._free_bytes() - settings.free_space_floor)
+        self.capacity = min(settings.max_bytes, used + growth, used + self._total.left(str(self._directory), used))
+
+    def _free_bytes(self) -> int:
+        """Of the file system."""
+        system = os.statvfs(self._directory)
+        return system.f_bavail * system.f_frsize
 
     def _make(self) -> None:
         temporary = self._directory / _TEMPORARY
@@ -270,6 +307,7 @@ class Spares:
                 while left:
                     left -= file.write(_ZEROS[:left])
                 os.fsync(file.fileno())
+            self.written += self._settings.segment_bytes
             self._offer(self._rename(temporary))
         except OSError:
             temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 
@@ -26,11 +27,20 @@ class Total:
         with self._lock:
             self._used[lane] = size
 
+    def left(self, lane: str, used: int) -> int:
+        """How much the lane, which uses `used` bytes, could use besides as things are."""
+        with self._lock:
+            if self.max_bytes is None:
+                return sys.maxsize
+            return max(0, self._reserved[lane] - used, self.max_bytes - self._others(lane) - used)
+
     def claim(self, lane: str, used: int, more: int) -> bool:
         """Whether the lane, which uses `used` bytes, may use `more` besides; if so it counts as used."""
         with self._lock:
-            others = sum(max(used, self._reserved[name]) for name, used in self._used.items() if name != lane)
             own = used + more
-            fits = self.max_bytes is None or own <= self._reserved[lane] or others + own <= self.max_bytes
+            fits = self.max_bytes is None or own <= self._reserved[lane] or self._others(lane) + own <= self.max_bytes
             self._used[lane] = own if fits else used
             return fits
+
+    def _others(self, lane: str) -> int:
+        return sum(max(used, self._reserved[name]) for name, used in self._used.items() if name != lane)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bridge.log.commit import Batch, Committer, Identity, OnCommit, OnFailure, record_max_bytes
 from bridge.log.errors import LogFailed, LogFull, RecordTooLarge
+from bridge.log.figures import Figures
 from bridge.log.fold import Fold
 from bridge.log.recovery import Recovery, recover
 from bridge.log.segment import PAGE_BYTES
@@ -91,6 +92,46 @@ class LogWriter:
     def shortage(self) -> str | None:
         """Why the log cannot grow at present, in plain words; it may still have room."""
         return self._spares.shortage
+
+    @property
+    def capacity(self) -> int:
+        """What the lane's files could grow to as the bounds and the disk are, bytes."""
+        return self._spares.capacity
+
+    @property
+    def oldest(self) -> int | None:
+        """The first sequence number that the lane still holds; None: it holds nothing."""
+        return self._spares.oldest
+
+    @property
+    def appended_bytes(self) -> int:
+        """Of the records taken since the writer was opened."""
+        return self._appended
+
+    @property
+    def figures(self) -> Figures:
+        """What it has done and holds; not one moment's, for the threads go on meanwhile."""
+        committer, spares, counters = self._committer, self._spares, self._committer.counters
+        waiting_records, waiting_bytes = spares.waiting(committer.committed, committer.segment_used)
+        return Figures(
+            frames=counters.frames,
+            records=counters.records,
+            record_bytes=committer.committed_bytes,
+            bytes_written=counters.bytes_written,
+            spare_bytes=spares.written,
+            syncs=counters.frames,
+            sync_seconds=counters.sync_seconds,
+            sync_seconds_max=counters.sync_seconds_max,
+            segments=spares.segments,
+            spares=spares.ready,
+            file_bytes=spares.used_bytes,
+            capacity_bytes=spares.capacity,
+            waiting_records=waiting_records,
+            waiting_bytes=waiting_bytes,
+            dropped_segments=spares.dropped_segments,
+            dropped_records=spares.dropped_records,
+            quarantined=self.damages,
+        )
 
     def append(self, record: bytes, token: object = None, effect: object = None) -> int:
         """Takes one record (as `record.encode` made it) and returns its sequence number. It is not durable yet.
