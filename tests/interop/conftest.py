@@ -10,6 +10,18 @@ import pytest
 from tests.interop.gateway import SMALL_QUEUE, Gateway
 
 NewGateway = Callable[..., Gateway]
+MEETING = """
+[acl]
+publish = ["open/#", "$open/#"]
+subscribe = ["#", "$open/#", "$SYS/#"]
+[mqtt]
+receive_maximum = 8
+max_packet_size = "2 KiB"
+keepalive_max_s = 300
+topic_alias_maximum = 2
+response_information = "open/answers/{device}"
+sys_interval = "500 ms"
+"""
 
 
 @pytest.fixture
@@ -35,20 +47,19 @@ def gateway(new_gateway: NewGateway) -> Gateway:
     return new_gateway().start()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """One for all tests of a module that do not care what the others did: they use clients of their own."""
+    """One for all tests that do not care what the others did: they use clients of their own."""
     gateway = Gateway(tmp_path_factory.mktemp("broker"), SMALL_QUEUE).start()
     yield gateway
     assert gateway.stop() == 0
     assert "Traceback" not in gateway.log(), gateway.log()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def meeting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """One where everybody may talk to everybody, on `open/#`."""
-    rules = '[acl]\npublish = ["open/#"]\nsubscribe = ["open/#", "$SYS/#"]\n'
-    gateway = Gateway(tmp_path_factory.mktemp("meeting"), rules).start()
+    """One where everybody may talk to everybody, on `open/#`, and limits are low enough to be met."""
+    gateway = Gateway(tmp_path_factory.mktemp("meeting"), MEETING).start()
     yield gateway
     assert gateway.stop() == 0
     assert "Traceback" not in gateway.log(), gateway.log()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import threading
 
 import pytest
 from paho.mqtt.packettypes import PacketTypes
@@ -26,6 +25,7 @@ def name() -> str:
     return f"dev-{next(_numbers)}"
 
 
+@pytest.mark.paho("basic")
 @VERSIONS
 @pytest.mark.parametrize("qos", [0, 1, 2])
 @pytest.mark.parametrize("local", [True, False], ids=["local", "uplink"])
@@ -60,6 +60,7 @@ def test_wildcards(broker: Gateway, name: str, version: int, topic_filter: str, 
         assert device.messages.empty()
 
 
+@pytest.mark.paho("retained")
 @VERSIONS
 @pytest.mark.mqtt("MQTT-3.3.1-5", "MQTT-3.3.1-6")
 def test_a_retained_message_finds_a_late_subscriber_until_it_is_removed(
@@ -79,6 +80,7 @@ def test_a_retained_message_finds_a_late_subscriber_until_it_is_removed(
         assert device.message() == (topic, b"live", 1, False)
 
 
+@pytest.mark.paho("will")
 @VERSIONS
 @pytest.mark.mqtt("MQTT-3.1.2-8", "MQTT-3.1.2-10", "MQTT-3.14.4-3")
 def test_a_will_is_published_for_who_goes_without_a_word_and_not_for_who_says_good_bye(
@@ -102,6 +104,7 @@ def test_a_will_is_published_for_who_goes_without_a_word_and_not_for_who_says_go
             )
 
 
+@pytest.mark.paho("offline queueing")
 @VERSIONS
 @pytest.mark.mqtt("MQTT-3.1.2-4", "MQTT-3.1.2-5", "MQTT-3.1.2-23", "MQTT-3.2.2-3")
 def test_a_session_that_stays_keeps_what_came_meanwhile_and_a_clean_one_does_not(
@@ -157,17 +160,6 @@ def test_what_is_not_allowed_is_refused_in_5_and_ends_the_connection_in_3_1_1(br
         assert device.published == {}
     assert "topic=devices/somebody-else/telemetry/x: not allowed to publish there" in broker.log()
     assert broker.messages().count(("somebody-else", b"x")) == 0
-
-
-@pytest.mark.mqtt("MQTT-3.1.2-22")
-def test_a_client_that_says_nothing_is_gone_after_one_and_a_half_keep_alives(broker: Gateway, name: str) -> None:
-    ended = threading.Event()
-    with Device(broker.port, name, V5, keepalive_s=1) as device:
-        device.client.loop_stop()  # and with it the pings
-        wait_until(lambda: broker.presence(name).get("state") == "offline", "offline", 5.0)
-        ended.set()
-    assert ended.is_set()
-    assert broker.presence(name)["reason"] == "keepalive"
 
 
 def test_properties_travel(broker: Gateway, name: str) -> None:

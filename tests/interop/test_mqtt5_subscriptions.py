@@ -13,6 +13,7 @@ from tests.interop.gateway import Gateway, wait_until
 from tests.interop.paho_device import Device
 
 
+@pytest.mark.paho("shared")
 def test_a_shared_subscription(meeting: Gateway) -> None:
     with ExitStack() as stack:
         members = [stack.enter_context(Device(meeting.port, f"member-{n}")) for n in range(3)]
@@ -34,6 +35,7 @@ def _subscribe(device: Device, topic_filter: str, *, identifier: int = 0, **opti
     wait_until(lambda: mid in device.subscribed, "SUBACK")
 
 
+@pytest.mark.paho("subscription identifiers")
 @pytest.mark.mqtt("MQTT-3.3.4-2", "MQTT-3.3.4-4")
 def test_overlapping_subscriptions_give_one_copy_with_every_identifier(meeting: Gateway) -> None:
     """[MQTT-3.3.4-2] [MQTT-3.3.4-4]."""
@@ -51,6 +53,7 @@ def test_overlapping_subscriptions_give_one_copy_with_every_identifier(meeting: 
         assert device.messages.empty()
 
 
+@pytest.mark.paho("subscribe options")
 def test_subscribe_options(meeting: Gateway) -> None:
     """No Local, Retain As Published and Retain Handling (MQTT5 §3.8.3.1)."""
     with Device(meeting.port, "one") as one, Device(meeting.port, "two") as two:

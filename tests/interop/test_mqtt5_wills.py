@@ -47,6 +47,7 @@ def silent(watch: Device, name: str) -> bool:
     return watch.message()[1] == b"marker"
 
 
+@pytest.mark.paho("will delay")
 def test_a_delay_is_waited_for(meeting: Gateway, name: str, watch: Device) -> None:
     connect(meeting, name, delay_s=2, expiry_s=60).sock.close()
     assert silent(watch, name)
@@ -60,6 +61,7 @@ def test_a_session_that_ends_first_brings_it_forward(meeting: Gateway, name: str
     assert watch.message(6.0)[1] == b"gone"
 
 
+@pytest.mark.paho("will delay")
 @pytest.mark.mqtt("MQTT-3.1.3-9")
 def test_who_comes_back_in_time_cancels_it(meeting: Gateway, name: str, watch: Device) -> None:
     """[MQTT-3.1.3-9]."""

@@ -6,9 +6,13 @@ import socket
 import ssl
 import time
 from types import TracebackType
+from typing import NamedTuple
+
+from tests.interop import properties as props
+from tests.interop.properties import Properties
 
 CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 0x20, 0x30, 0x40, 0x50, 0x60, 0x70
-SUBACK, PINGRESP, DISCONNECT = 0x90, 0xD0, 0xE0
+SUBACK, UNSUBACK, PINGRESP, DISCONNECT = 0x90, 0xB0, 0xD0, 0xE0
 
 
 def text(value: str) -> bytes:
@@ -28,17 +32,51 @@ def packet(first: int, body: bytes = b"") -> bytes:
 
 
 def publish(
-    topic: str, payload: bytes, qos: int = 1, packet_id: int = 1, *, version: int = 4, dup: bool = False
+    topic: str,
+    payload: bytes,
+    qos: int = 1,
+    packet_id: int = 1,
+    *,
+    version: int = 4,
+    dup: bool = False,
+    properties: Properties | None = None,
 ) -> bytes:
-    """PUBLISH without properties."""
+    """PUBLISH; properties in MQTT 5 only."""
     identifier = packet_id.to_bytes(2, "big") if qos else b""
-    properties = b"\0" if version == 5 else b""
-    return packet(0x30 | dup << 3 | qos << 1, text(topic) + identifier + properties + payload)
+    encoded = props.encode(properties or {}) if version == 5 else b""
+    return packet(0x30 | dup << 3 | qos << 1, text(topic) + identifier + encoded + payload)
 
 
-def subscribe(topic_filter: str, qos: int = 0, *, version: int = 4) -> bytes:
-    """SUBSCRIBE with packet identifier 1."""
-    return packet(0x82, b"\0\x01" + (b"\0" if version == 5 else b"") + text(topic_filter) + bytes([qos]))
+def subscribe(topic_filter: str, options: int = 0, *, version: int = 4, properties: Properties | None = None) -> bytes:
+    """SUBSCRIBE with packet identifier 1; `options`: the QoS, and in MQTT 5 what §3.8.3.1 adds."""
+    encoded = props.encode(properties or {}) if version == 5 else b""
+    return packet(0x82, b"\0\x01" + encoded + text(topic_filter) + bytes([options]))
+
+
+def unsubscribe(topic_filter: str, *, version: int = 4) -> bytes:
+    """UNSUBSCRIBE with packet identifier 2."""
+    return packet(0xA2, b"\0\x02" + (b"\0" if version == 5 else b"") + text(topic_filter))
+
+
+class Connack(NamedTuple):
+    """The answer to CONNECT; no properties before MQTT 5."""
+
+    present: bool
+    reason: int
+    properties: Properties
+
+
+class Publication(NamedTuple):
+    """A PUBLISH that came."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    packet_id: int
+    """0 at QoS 0."""
+    dup: bool
+    retain: bool
+    properties: Properties
 
 
 def pubrel(packet_id: int) -> bytes:
@@ -60,22 +98,22 @@ class Wire:
         will: tuple[str, bytes] | None = None,
         will_delay_s: int = 0,
         tls: ssl.SSLContext | None = None,
+        properties: Properties | None = None,
     ) -> None:
         """Connects and sends CONNECT; the answer is left to be read."""
         raw = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.sock = tls.wrap_socket(raw, server_hostname="localhost") if tls else raw
         self.version = version
         self._read = b""
-        properties = will_part = b""
+        encoded = will_part = b""
         if version == 5:
-            expiry = b"\x11" + expiry_s.to_bytes(4, "big") if expiry_s else b""
-            properties = bytes([len(expiry)]) + expiry
+            encoded = props.encode(({props.EXPIRY: expiry_s} if expiry_s else {}) | (properties or {}))
         if will is not None:
             delay = b"\x05\x18" + will_delay_s.to_bytes(4, "big") if will_delay_s else b"\0"
             will_part = (delay if version == 5 else b"") + text(will[0]) + len(will[1]).to_bytes(2, "big") + will[1]
         flags = (0x02 if clean else 0) | (0x04 if will else 0)
         head = text("MQTT") + bytes([version, flags]) + keepalive_s.to_bytes(2, "big")
-        self.send(packet(0x10, head + properties + text(client_id) + will_part))
+        self.send(packet(0x10, head + encoded + text(client_id) + will_part))
 
     def __enter__(self) -> Wire:
         return self
@@ -87,21 +125,57 @@ class Wire:
 
     def connected(self) -> bool:
         """Reads CONNACK, which must say success; whether there was a session."""
+        answer = self.connack()
+        assert answer.reason == 0, answer
+        return answer.present
+
+    def connack(self) -> Connack:
+        """Reads CONNACK."""
         kind, body = self.receive()
-        assert (kind, body[1]) == (CONNACK, 0), (kind, body)
-        return bool(body[0])
+        assert (kind, body[0] & 0xFE) == (CONNACK, 0), (kind, body)
+        return Connack(bool(body[0]), body[1], props.decode(body[2:])[0] if self.version == 5 else {})
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
-    def publish(self, topic: str, payload: bytes, qos: int = 1, packet_id: int = 1, *, dup: bool = False) -> None:
-        self.send(publish(topic, payload, qos, packet_id, version=self.version, dup=dup))
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int = 1,
+        packet_id: int = 1,
+        *,
+        dup: bool = False,
+        properties: Properties | None = None,
+    ) -> None:
+        self.send(publish(topic, payload, qos, packet_id, version=self.version, dup=dup, properties=properties))
+
+    def subscribe(self, topic_filter: str, options: int = 0, properties: Properties | None = None) -> int:
+        """Returns the reason in SUBACK, which must come next."""
+        self.send(subscribe(topic_filter, options, version=self.version, properties=properties))
+        kind, body = self.receive()
+        assert (kind, body[:2]) == (SUBACK, b"\0\x01"), (kind, body)
+        return body[-1]
 
     def receive(self, timeout_s: float = 10.0) -> tuple[int, bytes]:
         """The next packet: its type and what follows the length.
 
         Raises TimeoutError, or ConnectionError when the gateway has closed it.
         """
+        first, body = self._next(timeout_s)
+        return first & 0xF0, body
+
+    def publication(self, timeout_s: float = 10.0) -> Publication:
+        """The next packet, which must be PUBLISH. Raises as `receive` does."""
+        first, body = self._next(timeout_s)
+        assert first & 0xF0 == PUBLISH, (first, body)
+        qos, at = first >> 1 & 3, 2 + int.from_bytes(body[:2], "big")
+        topic, rest = body[2:at].decode(), body[at:]
+        packet_id = int.from_bytes(rest[:2], "big") if qos else 0
+        found, payload = props.decode(rest[2 * bool(qos) :]) if self.version == 5 else ({}, rest[2 * bool(qos) :])
+        return Publication(topic, payload, qos, packet_id, bool(first & 8), bool(first & 1), found)
+
+    def _next(self, timeout_s: float) -> tuple[int, bytes]:
         deadline = time.monotonic() + timeout_s
         while (found := self._take()) is None:
             left = deadline - time.monotonic()
@@ -137,5 +211,5 @@ class Wire:
                 if len(data) < at + size:
                     return None
                 self._read = data[at + size :]
-                return data[0] & 0xF0, data[at : at + size]
+                return data[0], data[at : at + size]
         return None

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tests.interop.test_foreign_clients import DIFFERENCES
+from tests.support import paho_topics
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "mqtt-conformance.md"
@@ -74,7 +75,7 @@ def page() -> str:
     lines = [_HEAD, f"**{len(listed)} statements**: " + ", ".join(f"{count} {kind}" for kind, count in counts.items())]
     lines += ["", "| statement | in our words | | test |", "| --- | --- | --- | --- |"]
     lines += [f"| MQTT-{each.number} | {each.words} | {standing} | {why} |" for each, standing, why in rows]
-    lines += ["", "## Where other brokers differ", "", _DIFFERENCES]
+    lines += ["", *paho_topics.section(), "", "## Where other brokers differ", "", _DIFFERENCES]
     lines += [f"- {broker}, {step.replace('_', ' ')}: {why}." for (broker, step), why in DIFFERENCES.items()]
     return "\n".join(lines) + "\n"
 

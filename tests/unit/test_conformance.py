@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.support import paho_topics
 from tests.support.conformance import NOT_FOR_US, PAGE, marks, page, statements
 
 
@@ -15,3 +16,7 @@ def test_every_mark_and_every_exception_names_a_statement() -> None:
     assert set(marks()) <= known
     assert set(NOT_FOR_US) <= known
     assert not set(NOT_FOR_US) & set(marks())
+
+
+def test_every_topic_of_the_paho_interoperability_tests_has_a_test() -> None:
+    assert set(paho_topics.marks()) == set(paho_topics.TOPICS)
