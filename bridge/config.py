@@ -293,6 +293,21 @@ class Supervisor(msgspec.Struct, frozen=True):
     stop_timeout: Timeout = 15.0
 
 
+class Admin(msgspec.Struct, frozen=True):
+    """How the gateway is doing, over HTTP: /health/live, /health/ready, /metrics, /status."""
+
+    bind: Address | None = None
+    """None: only `busbridge status` can ask, by a socket in the data directory."""
+    insecure: bool = False
+    """Needed to answer anywhere but on loopback: there is neither TLS nor a password."""
+    expiry_warning: Duration = 30 * 24 * 3600.0
+    """How long before its end a certificate becomes a concern."""
+    keepalive: Timeout = 30.0
+    """How long a silent HTTP connection is kept."""
+    request_bytes: Size = 64 * KIB
+    """Of one request's body."""
+
+
 class Log(msgspec.Struct, frozen=True):
     """What the journal sees."""
 
@@ -318,6 +333,7 @@ class Config(msgspec.Struct, frozen=True):
     state: State | None = None
     downlink: Downlink = Downlink()
     supervisor: Supervisor = Supervisor()
+    admin: Admin = Admin()
     log: Log = Log()
 
     def lane_names(self) -> tuple[str, ...]:

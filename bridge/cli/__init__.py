@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli import certs, daemon, init, keys, open_records, queue
+from bridge.cli import certs, daemon, init, keys, open_records, queue, status
 from bridge.cli.failure import Failure
 
 
@@ -27,6 +27,7 @@ def application() -> typer.Typer:
     app.command("init")(init.init)
     app.command("run")(daemon.run)
     app.command("check")(daemon.check)
+    app.command("status")(status.status)
     app.command("open")(open_records.open_records)
     app.add_typer(certs.commands(), name="certs")
     app.add_typer(keys.commands(), name="keys")

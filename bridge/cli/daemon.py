@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.cli.failure import FOUND, USAGE, Failure
+from bridge.cli.failure import FOUND, Failure
+from bridge.cli.loading import load_config
 
 if TYPE_CHECKING:
     from bridge.config import Config, Kafka
@@ -23,7 +24,7 @@ def run(config: ConfigFile) -> None:
     Example:
       busbridge run --config /etc/busbridge/busbridge.toml
     """
-    loaded = _load(config)
+    loaded = load_config(config)
     from bridge.device_side import daemon
 
     raise typer.Exit(daemon.run(loaded, config))
@@ -37,7 +38,7 @@ def check(config: ConfigFile, connect: Connect = False) -> None:
       busbridge check --config busbridge.toml
       busbridge check --config busbridge.toml --connect
     """
-    loaded = _load(config)
+    loaded = load_config(config)
     from bridge.config_file import warnings
 
     typer.echo(f"gateway {loaded.gateway.id}, data in {loaded.gateway.data_dir}")
@@ -51,15 +52,6 @@ def check(config: ConfigFile, connect: Connect = False) -> None:
     if wrong:
         raise Failure("; ".join(wrong), FOUND)
     typer.echo("All well.")
-
-
-def _load(path: Path) -> Config:
-    from bridge.config_file import ConfigErrors, load
-
-    try:
-        return load(path)
-    except ConfigErrors as errors:
-        raise Failure("\n  ".join(["the configuration cannot be used:", *map(str, errors.errors)]), USAGE) from errors
 
 
 def _summary(config: Config) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -103,6 +104,19 @@ def _web_socket(listener: Listener, path: KeyPath) -> Iterator[Finding]:
             yield Finding((*path, "origins"), "only a WebSocket has origins", 'path = "/mqtt" beside it')
     elif not _URL_PATH.fullmatch(listener.path):
         yield Finding((*path, "path"), f'"{listener.path}" is no path', "/ and then any of A-Z a-z 0-9 . _ ~ / -")
+
+
+def _admin(config: Config) -> Iterator[Finding]:
+    bind = config.admin.bind
+    if bind is None or config.admin.insecure:
+        return
+    with contextlib.suppress(AddressError):  # (said already, where its kind was judged)
+        if not is_loopback(bind):
+            yield Finding(
+                ("admin", "bind"),
+                f'"{bind}" can be reached from other machines, and whoever reaches it is answered',
+                "a loopback address, or insecure = true",
+            )
 
 
 def _acl(config: Config) -> Iterator[Finding]:
@@ -317,4 +331,5 @@ _RULES: Final[tuple[Rule, ...]] = (
     _kafka,
     _segments,
     _supervisor,
+    _admin,
 )

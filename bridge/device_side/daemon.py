@@ -18,6 +18,7 @@ from pathlib import Path
 import uvloop
 
 from bridge import journal
+from bridge.admin.server import AdminServer, CannotServe
 from bridge.config import Config
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
@@ -28,6 +29,7 @@ from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.front_desk import FrontDesk
 from bridge.device_side.listener import Admission, CannotListen, ListeningPort
 from bridge.device_side.lock import DirectoryLock, Locked
+from bridge.device_side.overview import Overview
 from bridge.device_side.pipeline import Pipeline
 from bridge.device_side.retained import Retained
 from bridge.device_side.routing import Routing
@@ -66,7 +68,7 @@ async def _run(config: Config, config_path: Path) -> int:
         with DirectoryLock(config.gateway.data_dir):
             daemon = Daemon(config, config_path, asyncio.get_running_loop())
             return await daemon.run()
-    except (CannotListen, Locked, ColdStoreFailure, KeyFileError, LogError) as error:
+    except (CannotListen, CannotServe, Locked, ColdStoreFailure, KeyFileError, LogError) as error:
         _log.critical("cannot start: %s", error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -113,6 +115,8 @@ class Daemon:
             ListeningPort(loop, listener, config.limits, admission, self._pool, self._welcome)
             for listener in config.listeners
         ]
+        self._overview = self._look_over()
+        self._admin = AdminServer(config.admin, data, self._overview.status)
 
     async def run(self) -> int:
         """Serves until asked to stop; returns the exit code."""
@@ -135,6 +139,7 @@ class Daemon:
             self._spawn(self._save_downlink_cursor(self._downlink))
         if self._notifier.watchdog_interval:
             self._spawn(self._watchdog())
+        await self._admin.start()
         bus_side = self._loop.create_task(self._bus_side.run()) if self._has_sink else None
         for port in self._ports:
             port.start()
@@ -165,6 +170,7 @@ class Daemon:
         """Nothing new, then the last acknowledgements, then the logs, then the bus side."""
         _log.info("stopping")
         self._notifier.stopping()
+        self._overview.stopping = True
         for port in self._ports:
             port.close()
         self._desk.stop()
@@ -182,6 +188,7 @@ class Daemon:
         self._broker.keep_messages()
         self._cold.close()
         self._pool.shutdown(wait=False)
+        await self._admin.stop()
         _log.info("stopped")
 
     def _open_uplink(self, directory: Path) -> Uplink:
@@ -224,6 +231,20 @@ class Daemon:
         directory = self._config.gateway.data_dir / "uplink" / lane.name
         position = max(self._devices.position_in_store(self._log_id), oldest_position(directory))
         self._devices.restore(_records(LogReader(directory, self._log_id, position), lane.writer.committed))
+
+    def _look_over(self) -> Overview:
+        return Overview(
+            self._config,
+            version=version("busbridge"),
+            epoch=self._epoch,
+            clock=self._clock,
+            broker=self._broker,
+            uplink=self._uplink,
+            bus_side=self._bus_side if self._has_sink else None,
+            ports=self._ports,
+            connections=lambda: len(self._desk.connections),
+            traffic=self._desk.traffic,
+        )
 
     def _sealers(self) -> dict[str, Sealer]:
         """By the filter of each sealed route."""

@@ -158,11 +158,15 @@ class FrontDesk:
     async def tell_figures(self, topics: SysTopics, interval_s: float) -> None:
         """Has `$SYS/broker/…` say how things are. Runs until cancelled."""
         while True:
-            traffic = self._gone.copy()
-            for connection in self.connections:
-                traffic.update(_traffic(connection))
-            topics.tell(self.loop.time(), traffic)
+            topics.tell(self.loop.time(), self.traffic())
             await asyncio.sleep(interval_s)
+
+    def traffic(self) -> Counter[str]:
+        """Of all connections since the start, by the names of `SysTopics`."""
+        traffic = self._gone.copy()
+        for connection in self.connections:
+            traffic.update(_traffic(connection))
+        return traffic
 
     async def keep_messages(self) -> None:
         """Ten times a second: what clients that come back have to be sent goes to disk. Runs until cancelled."""

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from bridge.address import split_address
-from bridge.config import Limits, Listener
+from bridge.config import Limits, Listener, Tls
 from bridge.device_side.connection import Stream
 from bridge.device_side.websocket import UpgradeRefused, upgrade
 from bridge.security import tls
 from bridge.security.identity import IdentityError, device_from_certificate
+from bridge.security.perishable import Perishable, perishables
 
 _log = logging.getLogger(__name__)
 _ACCEPTS_A_TURN = 64
@@ -84,6 +85,8 @@ class ListeningPort:
         self._welcome = welcome
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = _tls_context(settings)
+        self.perishables = _perishables(settings)
+        """What of its files ends by itself, and when."""
         self._sock = _bind(settings)
         self.address = f"{self._sock.getsockname()[0]}:{self._sock.getsockname()[1]}"
         self._accepting = False
@@ -100,7 +103,7 @@ class ListeningPort:
         Raises:
             CannotListen: a file is not what it should be; the old ones stay in force.
         """
-        self._context = _tls_context(self._settings)
+        self._context, self.perishables = _tls_context(self._settings), _perishables(self._settings)
 
     def close(self) -> None:
         """Stops accepting; handshakes in progress end."""
@@ -250,7 +253,18 @@ def _tls_context(settings: Listener) -> ssl.SSLContext | None:
     try:
         return tls.server_context(settings.tls)
     except OSError as error:
-        files = ", ".join(
-            str(file) for file in (settings.tls.certificate, settings.tls.private_key, settings.tls.client_ca)
-        )
-        raise CannotListen(f"the certificates of {settings.bind} ({files}) cannot be used: {error}") from error
+        raise _unusable(settings, settings.tls, error) from error
+
+
+def _perishables(settings: Listener) -> tuple[Perishable, ...]:
+    if settings.tls is None:
+        return ()
+    try:
+        return tuple(perishables(settings.tls))
+    except (OSError, ValueError) as error:
+        raise _unusable(settings, settings.tls, error) from error
+
+
+def _unusable(settings: Listener, files: Tls, error: Exception) -> CannotListen:
+    names = ", ".join(str(file) for file in (files.certificate, files.private_key, files.client_ca))
+    return CannotListen(f"the certificates of {settings.bind} ({names}) cannot be used: {error}")

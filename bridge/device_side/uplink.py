@@ -9,7 +9,9 @@ from typing import Any
 
 from bridge.device_side.connection import Connection
 from bridge.device_side.handshakes import Handshakes
+from bridge.log.cursor import Cursor
 from bridge.log.errors import LogFailure
+from bridge.log.reader import oldest_position
 from bridge.log.settings import LogSettings
 from bridge.log.total import Total
 from bridge.log.writer import LogWriter
@@ -22,17 +24,20 @@ Token = tuple[Connection, Message] | Callable[[], None]
 class Lane:
     """One lane: its log, its open QoS 2 hand-shakes, whether it takes more."""
 
-    def __init__(self, name: str, writer: LogWriter, handshakes: Handshakes, pending_max: int) -> None:
+    def __init__(self, name: str, writer: LogWriter, handshakes: Handshakes, pending_max: int, forwarded: int) -> None:
         """Args:
         name: as the configuration says.
         writer: its log, open.
         handshakes: the log's fold, as recovery left it.
         pending_max: bytes that may wait for their commit before `blocked`.
+        forwarded: the cursor as it lies on disk.
         """
         self.name = name
         self.writer = writer
         self.handshakes_at_start = {device: set(ids) for device, ids in handshakes.open.items()}
         self.append = writer.append
+        self.forwarded = forwarded
+        """Behind the last record that the sink has for certain, as far as the bus side has said."""
         self._pending_max = pending_max
 
     @property
@@ -90,7 +95,9 @@ class Uplink:
             on_failure=on_failure,
             total=self._total,
         )
-        lane = self.lanes[name] = Lane(name, writer, handshakes, pending_max)
+        cursor = Cursor.load(directory)
+        forwarded = cursor.position if cursor is not None and cursor.log_id == log_id else oldest_position(directory)
+        lane = self.lanes[name] = Lane(name, writer, handshakes, pending_max, forwarded)
         return lane
 
     def kick_soon(self) -> None:
@@ -107,6 +114,7 @@ class Uplink:
         """What lies before these positions is not needed any more."""
         for name, position in positions.items():
             if name in self.lanes:
+                self.lanes[name].forwarded = position
                 self.lanes[name].writer.forwarded(position)
 
     def close(self) -> None:

@@ -17,9 +17,10 @@ ROOT = Path(__file__).parents[2]
 
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"device_side", "bus_side", "log", "mqtt", "security", "config_file", "journal", "message"},
-    "device_side": {"log", "mqtt", "security", "config_file", "journal", "message"},
+    "cli": {"device_side", "bus_side", "admin", "log", "mqtt", "security", "config_file", "journal", "message"},
+    "device_side": {"admin", "log", "mqtt", "security", "config_file", "journal", "message"},
     "bus_side": {"log", "mqtt", "security", "config_file", "journal", "message"},
+    "admin": {"log", "security"},
     "log": {"message"},
     "mqtt": {"message"},
     "security": {"message"},

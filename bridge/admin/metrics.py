@@ -1,0 +1,149 @@
+"""Metrics: a status in the text format of Prometheus, with names and units as its guide has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.registry import Collector
+
+from bridge.admin.health import Verdict
+from bridge.admin.status import BusSide, Lane, Status, Traffic
+from bridge.log.doorbell import Figures
+
+Family = CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily
+
+BUS_STATES = ("starting", "connected", "away", "refused", "fenced", "restarting")
+"""Of `busbridge_bus_state`, one of which is 1."""
+
+
+class Metrics:
+    """For one process; the registry is its own, so that two daemons in one process do not meet."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(ProcessCollector(namespace="busbridge", registry=None))
+
+    def render(self, status: Status, verdict: Verdict) -> bytes:
+        """The exposition as of now; its media type is `prometheus_client.CONTENT_TYPE_LATEST`."""
+        moment = CollectorRegistry(auto_describe=False)
+        moment.register(_Moment(status, verdict))
+        return generate_latest(moment) + generate_latest(self._registry)
+
+
+class _Moment(Collector):
+    def __init__(self, status: Status, verdict: Verdict) -> None:
+        self._status = status
+        self._verdict = verdict
+
+    def collect(self) -> Iterator[Family]:
+        status = self._status
+        named = {"gateway": status.gateway, "version": status.version, "epoch": str(status.epoch)}
+        yield InfoMetricFamily("busbridge_gateway", "This gateway.", value=named)
+        yield GaugeMetricFamily("busbridge_start_time_seconds", "When the process started.", value=status.started)
+        yield GaugeMetricFamily("busbridge_ready", "1 while devices are served.", value=self._verdict.ready)
+        yield GaugeMetricFamily(
+            "busbridge_concerns", "What works, but not for long.", value=len(self._verdict.concerns)
+        )
+        yield from _clients(status)
+        yield from _traffic(status.traffic)
+        yield from _lanes(status.lanes)
+        if status.bus_side is not None:
+            yield from _bus(status.bus_side)
+        yield from _perishables(status)
+
+
+def _clients(status: Status) -> Iterator[Family]:
+    clients = status.clients
+    for name, help_text, value in (
+        ("clients_connected", "MQTT clients that are connected.", clients.connected),
+        ("clients_known", "MQTT clients connected, or with a session that waits for them.", clients.known),
+        ("connections", "Network connections, with those before CONNECT.", clients.connections),
+        ("subscriptions", "Of all clients.", clients.subscriptions),
+        ("retained_messages", "Topics with a retained message.", clients.retained),
+    ):
+        yield GaugeMetricFamily(f"busbridge_{name}", help_text, value=value)
+
+
+def _traffic(traffic: Traffic) -> Iterator[Family]:
+    for name, help_text, value in (
+        ("received_bytes", "From devices.", traffic.bytes_received),
+        ("sent_bytes", "To devices.", traffic.bytes_sent),
+        ("publications_received", "PUBLISH packets of devices.", traffic.publications_received),
+        ("publications_delivered", "PUBLISH packets to local subscribers.", traffic.publications_delivered),
+        ("publications_dropped", "For local subscribers that were too slow or away.", traffic.publications_dropped),
+    ):
+        yield CounterMetricFamily(f"busbridge_{name}", help_text, value=value)
+
+
+_LANE_GAUGES: tuple[tuple[str, str, Callable[[Lane], float]], ...] = (
+    ("lane_committed_position", "The sequence number behind the last record on disk.", lambda lane: lane.committed),
+    ("lane_forwarded_position", "The sequence number behind the last record in Kafka.", lambda lane: lane.forwarded),
+    ("lane_waiting_records", "On disk, not yet in Kafka.", lambda lane: lane.waiting),
+    ("lane_pending_bytes", "Not yet on disk, so not yet acknowledged.", lambda lane: lane.pending_bytes),
+    ("lane_full", "1 while the lane takes nothing more.", lambda lane: lane.full),
+)
+
+
+def _lanes(lanes: dict[str, Lane]) -> Iterator[Family]:
+    for name, help_text, value in _LANE_GAUGES:
+        family = GaugeMetricFamily(f"busbridge_{name}", help_text, labels=["lane"])
+        for lane_name, lane in lanes.items():
+            family.add_metric([lane_name], value(lane))
+        yield family
+
+
+def _bus(bus: BusSide) -> Iterator[Family]:
+    yield GaugeMetricFamily(
+        "busbridge_bus_side_up", "1 while the process that forwards runs.", value=bus.pid is not None
+    )
+    yield CounterMetricFamily("busbridge_bus_side_restarts", "How often it was started again.", value=bus.restarts)
+    state = GaugeMetricFamily(
+        "busbridge_bus_state", "The state that is 1 is that of the way to Kafka.", labels=["state"]
+    )
+    for name in BUS_STATES:
+        state.add_metric([name], bus.health.state == name)
+    yield state
+    yield GaugeMetricFamily("busbridge_bus_state_since_seconds", "When it was entered.", value=bus.health.since)
+    yield from _forwarded(bus.health.figures)
+    yield from _cost(bus.health.figures)
+
+
+def _forwarded(figures: Figures) -> Iterator[Family]:
+    records = CounterMetricFamily("busbridge_forwarded_records", "Since the bus side's start.", labels=["lane"])
+    size = CounterMetricFamily("busbridge_forwarded_bytes", "As they were on disk.", labels=["lane"])
+    waiting = GaugeMetricFamily(
+        "busbridge_lane_waiting_bytes", "On disk, not yet in Kafka; estimated.", labels=["lane"]
+    )
+    for name, lane in figures.lanes.items():
+        records.add_metric([name], lane.forwarded_records)
+        size.add_metric([name], lane.forwarded_bytes)
+        waiting.add_metric([name], lane.waiting_bytes)
+    yield from (records, size, waiting)
+    letters = CounterMetricFamily("busbridge_dead_letters", "Records that Kafka will never take.", labels=["reason"])
+    for reason, count in figures.dead_letters.items():
+        letters.add_metric([reason], count)
+    yield letters
+    if figures.catch_up_s is not None:
+        yield GaugeMetricFamily("busbridge_catch_up_seconds", "Until the backlog is gone.", value=figures.catch_up_s)
+
+
+def _cost(figures: Figures) -> Iterator[Family]:
+    yield CounterMetricFamily("busbridge_wire_bytes", "Of batches sent, compressed.", value=figures.wire_bytes)
+    transactions = CounterMetricFamily("busbridge_transactions", "With Kafka.", labels=["outcome"])
+    transactions.add_metric(["committed"], figures.transactions_committed)
+    transactions.add_metric(["aborted"], figures.transactions_aborted)
+    yield transactions
+    yield CounterMetricFamily("busbridge_sink_retries", "Tries to reach Kafka after the first.", value=figures.retries)
+
+
+def _perishables(status: Status) -> Iterator[Family]:
+    family = GaugeMetricFamily(
+        "busbridge_certificate_not_after_seconds",
+        "When a certificate or a revocation list ends.",
+        labels=["file", "what"],
+    )
+    for each in status.perishables:
+        family.add_metric([each.file, each.what], each.ends)
+    yield family

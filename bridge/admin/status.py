@@ -1,0 +1,82 @@
+"""Status: how the daemon is doing at one moment; what health, metrics and `busbridge status` are made of."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.log.doorbell import Health
+from bridge.security.perishable import Perishable
+
+
+class Clients(msgspec.Struct):
+    """The MQTT clients of this gateway."""
+
+    connected: int
+    known: int
+    """Connected, or with a session that waits for them."""
+    connections: int
+    """With those that have not said CONNECT yet."""
+    subscriptions: int
+    retained: int
+    """Topics with a retained message."""
+
+
+class Traffic(msgspec.Struct):
+    """Since the start of the process."""
+
+    bytes_received: int
+    bytes_sent: int
+    publications_received: int
+    publications_delivered: int
+    """To subscribers on this gateway."""
+    publications_dropped: int
+    """For subscribers that were too slow, or away with a full queue."""
+
+
+class Lane(msgspec.Struct):
+    """One lane of the uplink queue; positions are the next sequence number, sizes bytes."""
+
+    committed: int
+    """Behind the last record on disk."""
+    forwarded: int
+    """Behind the last record that Kafka has for certain."""
+    pending_bytes: int
+    """Appended, not yet on disk, so not yet acknowledged."""
+    full: bool
+    shortage: str | None
+    """Why it cannot grow, in plain words."""
+
+    @property
+    def waiting(self) -> int:
+        """Records (with the few that are not forwarded) that Kafka does not have yet."""
+        return max(self.committed - self.forwarded, 0)
+
+
+class BusSide(msgspec.Struct):
+    """The process that forwards; None stands for one that does not run at the moment."""
+
+    pid: int | None
+    restarts: int
+    health: Health
+
+
+class Status(msgspec.Struct):
+    """All of it."""
+
+    gateway: str
+    version: str
+    epoch: int
+    """One higher at each start."""
+    pid: int
+    started: float
+    """Seconds since the epoch."""
+    now: float
+    """Seconds since the epoch: when this was said."""
+    stopping: bool
+    listeners: tuple[str, ...]
+    clients: Clients
+    traffic: Traffic
+    lanes: dict[str, Lane]
+    bus_side: BusSide | None
+    """None: nothing is forwarded, this gateway is a local broker."""
+    perishables: tuple[Perishable, ...]

@@ -1,0 +1,83 @@
+"""`busbridge status`: how the running daemon is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.cli.failure import FOUND
+from bridge.cli.local import ConfigFile, DataDir, ask
+
+if TYPE_CHECKING:
+    from bridge.admin.server import Report
+    from bridge.admin.status import BusSide, Status
+
+
+def status(
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the daemon's answer as it is.")] = False,
+) -> None:
+    """Show how the running daemon is doing. Exit code 3: devices are not served at the moment.
+
+    \b
+    Example:
+      busbridge status --config /etc/busbridge/busbridge.toml
+      busbridge status --json | jq .status.lanes
+    """
+    import msgspec
+
+    from bridge.admin.server import Report
+
+    answer = ask("/status", config, data_dir)
+    report = msgspec.json.decode(answer, type=Report)
+    if as_json:
+        typer.echo(answer.decode())
+    else:
+        _print(report)
+    if not report.verdict.ready:
+        raise typer.Exit(FOUND)
+
+
+def _print(report: Report) -> None:
+    from bridge.cli.output import print_rows
+
+    status, verdict = report.status, report.verdict
+    for line in _lines(status):
+        typer.echo(line)
+    for kind, words in (("problem", verdict.problems), ("concern", verdict.concerns)):
+        for word in words:
+            typer.echo(f"{kind}: {word}")
+    if status.lanes:
+        typer.echo()
+        rows = [
+            (name, str(lane.committed), str(lane.forwarded), str(lane.waiting), "yes" if lane.full else "no")
+            for name, lane in status.lanes.items()
+        ]
+        print_rows(("lane", "on_disk_up_to", "forwarded_up_to", "waiting", "full"), rows, as_json=False)
+
+
+def _lines(status: Status) -> Iterator[str]:
+    since = timedelta(seconds=int(status.now - status.started))
+    yield f"gateway {status.gateway}, busbridge {status.version}, epoch {status.epoch}"
+    yield f"process {status.pid}, up {since}"
+    yield f"listens on {', '.join(status.listeners)}"
+    clients, traffic = status.clients, status.traffic
+    yield f"clients: {clients.connected} connected of {clients.known} known, {clients.subscriptions} subscriptions"
+    yield (
+        f"publications: {traffic.publications_received} received, {traffic.publications_delivered} delivered here, "
+        f"{traffic.publications_dropped} dropped for subscribers"
+    )
+    yield "forwards nothing: a local MQTT broker" if status.bus_side is None else _bus(status.bus_side)
+
+
+def _bus(bus: BusSide) -> str:
+    health = bus.health
+    if bus.pid is None:
+        return "bus side: not running, it is started again"
+    since = f" since {datetime.fromtimestamp(health.since, UTC):%Y-%m-%dT%H:%M:%SZ}" if health.since else ""
+    detail = f": {health.detail}" if health.detail else ""
+    return f"bus side: process {bus.pid}, {health.state}{since}{detail}; {health.forwarded_records} records forwarded"

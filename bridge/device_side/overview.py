@@ -1,0 +1,114 @@
+"""Overview: gathers from the device side's parts how they are doing, for the admin side. It changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from bridge.admin.status import BusSide as BusSideStatus
+from bridge.admin.status import Clients, Status, Traffic
+from bridge.admin.status import Lane as LaneStatus
+from bridge.config import Config
+from bridge.device_side.broker import Broker
+from bridge.device_side.clock import Clock
+from bridge.device_side.listener import ListeningPort
+from bridge.device_side.supervisor import BusSide
+from bridge.device_side.uplink import Lane, Uplink
+from bridge.security.perishable import Perishable
+
+_NS = 1e9
+
+
+class Overview:
+    """One for the daemon."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        version: str,
+        epoch: int,
+        clock: Clock,
+        broker: Broker,
+        uplink: Uplink,
+        bus_side: BusSide | None,
+        ports: Sequence[ListeningPort],
+        connections: Callable[[], int],
+        traffic: Callable[[], Mapping[str, int]],
+    ) -> None:
+        """Args:
+        config: who this gateway is.
+        version: of the program.
+        epoch: of this start.
+        clock: says when something was.
+        broker: its clients.
+        uplink: its lanes.
+        bus_side: the child process; None where nothing is forwarded.
+        ports: where devices connect.
+        connections: how many there are.
+        traffic: of all connections since the start, by the names of `$SYS/broker/…`.
+        """
+        self.stopping = False
+        self._config = config
+        self._version = version
+        self._epoch = epoch
+        self._clock = clock
+        self._started = clock.wall_ns() / _NS
+        self._broker = broker
+        self._uplink = uplink
+        self._bus_side = bus_side
+        self._ports = ports
+        self._connections = connections
+        self._traffic = traffic
+
+    def status(self) -> Status:
+        """How things are now. Costs what the number of connections costs, so it is not for the hot path."""
+        return Status(
+            gateway=self._config.gateway.id,
+            version=self._version,
+            epoch=self._epoch,
+            pid=os.getpid(),
+            started=self._started,
+            now=self._clock.wall_ns() / _NS,
+            stopping=self.stopping,
+            listeners=tuple(port.address for port in self._ports),
+            clients=self._clients(),
+            traffic=self._traffic_since_start(),
+            lanes={name: _lane(lane) for name, lane in self._uplink.lanes.items()},
+            bus_side=_bus_side(self._bus_side),
+            perishables=self._perishables(),
+        )
+
+    def _clients(self) -> Clients:
+        broker = self._broker
+        return Clients(
+            connected=sum(1 for _ in broker.connected()),
+            known=len(broker.clients),
+            connections=self._connections(),
+            subscriptions=sum(len(client.state.subscriptions) for client in broker.clients.values()),
+            retained=len(broker.retained),
+        )
+
+    def _traffic_since_start(self) -> Traffic:
+        traffic = self._traffic()
+        return Traffic(
+            bytes_received=traffic.get("bytes/received", 0),
+            bytes_sent=traffic.get("bytes/sent", 0),
+            publications_received=traffic.get("publish/messages/received", 0),
+            publications_delivered=self._broker.delivered,
+            publications_dropped=self._broker.dropped,
+        )
+
+    def _perishables(self) -> tuple[Perishable, ...]:
+        return tuple(dict.fromkeys(each for port in self._ports for each in port.perishables))
+
+
+def _lane(lane: Lane) -> LaneStatus:
+    writer = lane.writer
+    return LaneStatus(writer.committed, lane.forwarded, writer.pending_bytes, lane.blocked, writer.shortage)
+
+
+def _bus_side(bus_side: BusSide | None) -> BusSideStatus | None:
+    if bus_side is None:
+        return None
+    return BusSideStatus(bus_side.pid, bus_side.restarts, bus_side.health)
