@@ -77,21 +77,39 @@ def _traffic(traffic: Traffic) -> Iterator[Family]:
         yield CounterMetricFamily(f"busbridge_{name}", help_text, value=value)
 
 
-_LANE_GAUGES: tuple[tuple[str, str, Callable[[Lane], float]], ...] = (
+_OfLane = tuple[tuple[str, str, Callable[[Lane], float]], ...]
+
+_LANE_GAUGES: _OfLane = (
     ("lane_committed_position", "The sequence number behind the last record on disk.", lambda lane: lane.committed),
     ("lane_forwarded_position", "The sequence number behind the last record in Kafka.", lambda lane: lane.forwarded),
-    ("lane_waiting_records", "On disk, not yet in Kafka.", lambda lane: lane.waiting),
+    ("lane_waiting_records", "On disk, not yet in Kafka.", lambda lane: lane.log.waiting_records),
+    ("lane_waiting_bytes", "What these take; estimated.", lambda lane: lane.log.waiting_bytes),
     ("lane_pending_bytes", "Not yet on disk, so not yet acknowledged.", lambda lane: lane.pending_bytes),
+    ("lane_file_bytes", "Of all files of the lane, those made ahead too.", lambda lane: lane.log.file_bytes),
+    ("lane_capacity_bytes", "What these may grow to as things are.", lambda lane: lane.log.capacity_bytes),
+    ("lane_segments", "In use.", lambda lane: lane.log.segments),
+    ("lane_sync_seconds_max", "The longest write and sync since the start.", lambda lane: lane.log.sync_seconds_max),
     ("lane_full", "1 while the lane takes nothing more.", lambda lane: lane.full),
+)
+_LANE_COUNTERS: _OfLane = (
+    ("lane_records", "Made durable.", lambda lane: lane.log.records),
+    ("lane_record_bytes", "Of them.", lambda lane: lane.log.record_bytes),
+    ("lane_written_bytes", "Asked of the disk for them, in whole pages.", lambda lane: lane.log.bytes_written),
+    ("lane_spare_bytes", "Written as zeros ahead of time.", lambda lane: lane.log.spare_bytes),
+    ("lane_syncs", "Group commits, each with one fdatasync.", lambda lane: lane.log.syncs),
+    ("lane_sync_seconds", "Spent in these writes and syncs.", lambda lane: lane.log.sync_seconds),
+    ("lane_dropped_records", "Given up by drop_oldest or max_age.", lambda lane: lane.log.dropped_records),
+    ("lane_quarantined", "Damaged ranges that the start found.", lambda lane: lane.log.quarantined),
 )
 
 
 def _lanes(lanes: dict[str, Lane]) -> Iterator[Family]:
-    for name, help_text, value in _LANE_GAUGES:
-        family = GaugeMetricFamily(f"busbridge_{name}", help_text, labels=["lane"])
-        for lane_name, lane in lanes.items():
-            family.add_metric([lane_name], value(lane))
-        yield family
+    for kind, table in ((GaugeMetricFamily, _LANE_GAUGES), (CounterMetricFamily, _LANE_COUNTERS)):
+        for name, help_text, value in table:
+            family = kind(f"busbridge_{name}", help_text, labels=["lane"])
+            for lane_name, lane in lanes.items():
+                family.add_metric([lane_name], value(lane))
+            yield family
 
 
 def _bus(bus: BusSide) -> Iterator[Family]:
@@ -113,14 +131,10 @@ def _bus(bus: BusSide) -> Iterator[Family]:
 def _forwarded(figures: Figures) -> Iterator[Family]:
     records = CounterMetricFamily("busbridge_forwarded_records", "Since the bus side's start.", labels=["lane"])
     size = CounterMetricFamily("busbridge_forwarded_bytes", "As they were on disk.", labels=["lane"])
-    waiting = GaugeMetricFamily(
-        "busbridge_lane_waiting_bytes", "On disk, not yet in Kafka; estimated.", labels=["lane"]
-    )
     for name, lane in figures.lanes.items():
         records.add_metric([name], lane.forwarded_records)
         size.add_metric([name], lane.forwarded_bytes)
-        waiting.add_metric([name], lane.waiting_bytes)
-    yield from (records, size, waiting)
+    yield from (records, size)
     letters = CounterMetricFamily("busbridge_dead_letters", "Records that Kafka will never take.", labels=["reason"])
     for reason, count in figures.dead_letters.items():
         letters.add_metric([reason], count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bridge.log.doorbell import Health
+from bridge.log.figures import Figures
 from bridge.security.perishable import Perishable
 
 
@@ -45,11 +46,8 @@ class Lane(msgspec.Struct):
     full: bool
     shortage: str | None
     """Why it cannot grow, in plain words."""
-
-    @property
-    def waiting(self) -> int:
-        """Records (with the few that are not forwarded) that Kafka does not have yet."""
-        return max(self.committed - self.forwarded, 0)
+    log: Figures
+    """What its log asks of the disk, and what waits in it."""
 
 
 class BusSide(msgspec.Struct):

@@ -10,6 +10,7 @@ import typer
 
 from bridge.cli.failure import FOUND
 from bridge.cli.local import ConfigFile, DataDir, ask
+from bridge.units import format_size
 
 if TYPE_CHECKING:
     from bridge.admin.server import Report
@@ -54,10 +55,17 @@ def _print(report: Report) -> None:
     if status.lanes:
         typer.echo()
         rows = [
-            (name, str(lane.committed), str(lane.forwarded), str(lane.waiting), "yes" if lane.full else "no")
+            (
+                name,
+                str(lane.log.waiting_records),
+                format_size(lane.log.waiting_bytes),
+                format_size(lane.log.file_bytes),
+                format_size(lane.log.capacity_bytes),
+                "yes" if lane.full else "no",
+            )
             for name, lane in status.lanes.items()
         ]
-        print_rows(("lane", "on_disk_up_to", "forwarded_up_to", "waiting", "full"), rows, as_json=False)
+        print_rows(("lane", "waiting", "in_bytes", "on_disk", "may_grow_to", "full"), rows, as_json=False)
 
 
 def _lines(status: Status) -> Iterator[str]:

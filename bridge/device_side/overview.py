@@ -105,7 +105,14 @@ class Overview:
 
 def _lane(lane: Lane) -> LaneStatus:
     writer = lane.writer
-    return LaneStatus(writer.committed, lane.forwarded, writer.pending_bytes, lane.blocked, writer.shortage)
+    return LaneStatus(
+        committed=writer.committed,
+        forwarded=lane.forwarded,
+        pending_bytes=writer.pending_bytes,
+        full=lane.blocked,
+        shortage=writer.shortage,
+        log=writer.figures,
+    )
 
 
 def _bus_side(bus_side: BusSide | None) -> BusSideStatus | None:

@@ -9,9 +9,17 @@ from bridge.admin.health import judge
 from bridge.admin.metrics import Metrics
 from bridge.admin.status import BusSide, Clients, Lane, Status, Traffic
 from bridge.log.doorbell import Figures, Health, LaneFigures
+from bridge.log.figures import Figures as LogFigures
 from bridge.security.perishable import Perishable
 
 NOW, DAY_S = 1_800_000_000.0, 86_400.0
+LOG = LogFigures(*range(1, 1 + len(LogFigures.__struct_fields__)))
+
+
+def lane(*, full: bool = False, shortage: str | None = None) -> Lane:
+    return Lane(committed=110, forwarded=100, pending_bytes=9, full=full, shortage=shortage, log=LOG)
+
+
 WELL = Status(
     gateway="gw-1",
     version="1.2.3",
@@ -25,7 +33,7 @@ WELL = Status(
     traffic=Traffic(
         bytes_received=10, bytes_sent=20, publications_received=30, publications_delivered=40, publications_dropped=50
     ),
-    lanes={"normal": Lane(committed=110, forwarded=100, pending_bytes=9, full=False, shortage=None)},
+    lanes={"normal": lane()},
     bus_side=BusSide(
         pid=78,
         restarts=2,
@@ -68,13 +76,13 @@ def test_kafka_away_is_a_concern_and_devices_are_served():
 
 
 def test_a_full_lane_is_a_problem_that_names_its_reason():
-    full = Lane(committed=110, forwarded=100, pending_bytes=0, full=True, shortage="max_bytes is reached")
+    full = lane(full=True, shortage="max_bytes is reached")
     verdict = judge(changed(lanes={"bulk": full}), 0)
     assert (verdict.ready, verdict.problems) == (
         False,
         ("lane bulk is full, so devices wait: max_bytes is reached",),
     )
-    tight = Lane(committed=110, forwarded=100, pending_bytes=0, full=False, shortage="the disk is nearly full")
+    tight = lane(shortage="the disk is nearly full")
     assert judge(changed(lanes={"bulk": tight}), 0).concerns == ("lane bulk cannot grow: the disk is nearly full",)
 
 
@@ -100,8 +108,9 @@ def test_prometheus_reads_every_figure():
     assert len({family.name for family in families}) == len(families)
     found = {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
     assert found["busbridge_gateway_info", "4", "gw-1", "1.2.3"] == 1
-    assert found["busbridge_lane_waiting_records", "normal"] == 10
-    assert found["busbridge_lane_waiting_bytes", "normal"] == 1000
+    assert found["busbridge_lane_waiting_records", "normal"] == LOG.waiting_records
+    assert found["busbridge_lane_written_bytes_total", "normal"] == LOG.bytes_written
+    assert found["busbridge_lane_syncs_total", "normal"] == LOG.syncs
     assert found["busbridge_publications_received_total",] == 30
     assert found["busbridge_forwarded_records_total", "normal"] == 99
     assert found["busbridge_transactions_total", "aborted"] == 1
