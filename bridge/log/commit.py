@@ -13,12 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-import msgspec
-
 from bridge.log import record
 from bridge.log.errors import LogFailure, RecordTooLarge
 from bridge.log.figures import Counters
 from bridge.log.fold import Fold
+from bridge.log.identity import Identity
 from bridge.log.segment import FRAME_BYTES, PAGE_BYTES, Header, aligned, encode_frame, segment_name
 from bridge.log.segment_file import SegmentFile
 from bridge.log.settings import LogSettings
@@ -49,15 +48,6 @@ class Batch:
         self.tokens += other.tokens
         self.effects += other.effects
         self.size += other.size
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """What the writer puts into each header and frame."""
-
-    log_id: bytes
-    boot_id: bytes
-    """16 bytes each."""
-    wall_ns: Callable[[], int]
 
 
 class Committer:
@@ -204,8 +194,7 @@ class Committer:
         if spare is None:
             return None
         identity, first_seq = self._identity, self.committed
-        salt = int.from_bytes(os.urandom(8), "little")
-        header = Header(self._settings.segment_bytes, identity.log_id, first_seq, identity.wall_ns(), salt)
+        header = self._header(first_seq)
         seed = header.seed
         opening = encode_frame(seed, first_seq, 0, identity.boot_id, [self._checkpoint()])
         self._checkpoint_frame_bytes = sum(map(len, opening))
@@ -218,11 +207,25 @@ class Committer:
         self._spares.used(first_seq, path)
         return written
 
+    def _header(self, first_seq: int) -> Header:
+        identity = self._identity
+        return Header(
+            self._settings.segment_bytes,
+            identity.log_id,
+            first_seq,
+            identity.wall_ns(),
+            int.from_bytes(os.urandom(8), "little"),
+            identity.boot_id,
+            identity.mono_ns(),
+            identity.synchronised(),
+        )
+
     def _checkpoint(self) -> bytes:
         payload = self._fold.checkpoint()
         if len(payload) > record_max_bytes(self._settings):
             raise RecordTooLarge(f"a checkpoint of {len(payload)} bytes; a segment has {self._settings.segment_bytes}")
-        return record.encode(record.CHECKPOINT, 0, 0, self._identity.wall_ns(), 0, b"", b"", payload)
+        clocks = self._identity.clocks.encode()
+        return record.encode(record.CHECKPOINT, 0, 0, self._identity.wall_ns(), 0, b"", clocks, payload)
 
 
 def record_max_bytes(settings: LogSettings) -> int:

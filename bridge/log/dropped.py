@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from crc32c import crc32c
 
+from bridge.log.boot_clocks import BootClocks
 from bridge.log.errors import LogDamaged
 from bridge.log.files import replace_file, sync_directory
 from bridge.log.reader import LogReader
@@ -64,14 +65,16 @@ class Dropped(msgspec.Struct):
     streams: list[Stream]
 
     @classmethod
-    def of_segment(cls, directory: Path, log_id: bytes, first_seq: int, next_seq: int, reason: str) -> Dropped:
-        """What the segment holds. It is read once, whole.
+    def of_segment(
+        cls, directory: Path, log_id: bytes, first_seq: int, next_seq: int, reason: str, clocks: BootClocks
+    ) -> Dropped:
+        """What the segment holds, its times corrected by `clocks`. It is read once, whole.
 
         Raises:
             OSError: the disk refused.
         """
         streams: dict[tuple[str | None, str | None], Stream] = {}
-        for stream in _streams(LogReader(directory, log_id, first_seq), next_seq):
+        for stream in _streams(LogReader(directory, log_id, first_seq), next_seq, clocks):
             _add(streams, stream)
         return cls(first_seq, next_seq, reason, list(streams.values()))
 
@@ -158,10 +161,12 @@ def _add(streams: dict[tuple[str | None, str | None], Stream], stream: Stream) -
         known.add(stream)
 
 
-def _streams(reader: LogReader, next_seq: int) -> Iterator[Stream]:
+def _streams(reader: LogReader, next_seq: int, clocks: BootClocks) -> Iterator[Stream]:
     while reader.position < next_seq:
         try:
-            yield from _of(reader.read(next_seq, _READ_RECORDS, _READ_BYTES))
+            records = reader.read(next_seq, _READ_RECORDS, _READ_BYTES)
+            clocks.correct(records)
+            yield from _of(records)
         except LogDamaged:
             first, after = reader.skip_damage(next_seq)
             yield Stream(None, None, first, after - 1, after - first)

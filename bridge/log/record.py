@@ -26,6 +26,10 @@ CHECKPOINT: Final = 6
 """The writer's fold as it was when the segment was opened; takes no sequence number, readers never see it."""
 DESIRED: Final = 7
 """Downlink: key = device, payload = value."""
+CLOCK: Final = 8
+"""The wall clock of this boot is right now: what it says, and what the monotonic clock says; not forwarded."""
+LETTER: Final = 16
+"""Dead-letter log: payload = a record that nobody takes, whole; headers = why, and where it was."""
 
 QOS_MASK: Final = 3
 """The two lowest bits of the flags are the QoS."""
@@ -35,6 +39,8 @@ CLOCK_SYNCHRONISED: Final = 16
 """The wall clock was known to be right when the record was made."""
 TOMBSTONE: Final = 32
 """The value is null, which is not the same as empty."""
+CLOCK_CORRECTED: Final = 64
+"""Only in memory: the wall clock was wrong when the record was made, and its reader has put that right since."""
 
 _HEAD = struct.Struct("<IBBHqqHH")
 HEAD_BYTES: Final = _HEAD.size

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from bridge.log import quarantine
+from bridge.log.boot_clocks import BootClocks
 from bridge.log.errors import LogTooNew
 from bridge.log.files import read_around, sync_directory
 from bridge.log.fold import Fold
@@ -46,6 +47,8 @@ class Recovery(msgspec.Struct):
     next_seq: int
     damages: int = 0
     """Ranges of the last segment that are damaged; what they held is lost or never was."""
+    clocks: BootClocks = msgspec.field(default_factory=BootClocks)
+    """What the log knows of the clocks of earlier boots."""
 
 
 class Scan(msgspec.Struct):
@@ -75,11 +78,11 @@ class Scan(msgspec.Struct):
         return not self.frames and not self.damaged
 
     @property
-    def checkpoint(self) -> bytes | None:
-        """The payload of the record that opens the segment."""
+    def checkpoint(self) -> Record | None:
+        """The record that opens the segment."""
         if not self.frames or self.frames[0].count:
             return None
-        return self.records(self.frames[0])[0].payload
+        return self.records(self.frames[0])[0]
 
     def records(self, frame: Frame) -> list[Record]:
         """The records of one of its frames."""
@@ -97,13 +100,13 @@ def recover(directory: Path, log_id: bytes, fold: Fold) -> Recovery:
         OSError: the disk refuses.
     """
     segments = list_segments(directory)
-    next_seq, damages = 1, 0
+    next_seq, damages, clocks = 1, 0, BootClocks()
     while segments:
         first_seq, path = segments[-1]
         scan = scan_segment(path, first_seq, log_id)
         next_seq = max(next_seq, scan.next_seq)
         if not scan.empty:
-            restore(fold, segments, scan, log_id)
+            clocks = restore(fold, segments, scan, log_id)
             damages = len(scan.damages)
             report(scan, log_id)
             break
@@ -112,7 +115,7 @@ def recover(directory: Path, log_id: bytes, fold: Fold) -> Recovery:
     sync_directory(directory)
     sync_directory(directory.parent)  # or a new lane's directory could be gone after a power failure, and all in it
     tail = open_tail(scan) if segments and scan.next_seq == next_seq else None
-    return Recovery(segments, tail, next_seq, damages)
+    return Recovery(segments, tail, next_seq, damages, clocks)
 
 
 def discard(scan: Scan) -> None:
@@ -211,8 +214,8 @@ def any_set(data: bytes, start: int) -> bool:
     return data.count(0, start) != len(data) - start
 
 
-def restore(fold: Fold, segments: list[tuple[int, Path]], newest: Scan, log_id: bytes) -> None:
-    """Gives `fold` the last checkpoint and the records behind it.
+def restore(fold: Fold, segments: list[tuple[int, Path]], newest: Scan, log_id: bytes) -> BootClocks:
+    """Gives `fold` the last checkpoint and the records behind it; returns what they say of clocks.
 
     That is one segment, unless its beginning is damaged: then as many as it takes to find a checkpoint.
     """
@@ -221,13 +224,16 @@ def restore(fold: Fold, segments: list[tuple[int, Path]], newest: Scan, log_id: 
         if scans[-1].checkpoint is not None:
             break
         scans.append(scan_segment(path, first_seq, log_id))
-    checkpoint = scans[-1].checkpoint
+    checkpoint, clocks = scans[-1].checkpoint, BootClocks()
     if checkpoint is not None:
-        fold.restore(checkpoint)
+        fold.restore(checkpoint.payload)
+        clocks = BootClocks.decode(checkpoint.headers)
     for scan in reversed(scans):
         for frame in scan.frames:
             for record in scan.records(frame) if frame.count else ():
                 fold.replay(record)
+                clocks.replay(record)
+    return clocks
 
 
 def open_tail(scan: Scan) -> SegmentFile | None:

@@ -25,6 +25,11 @@ _SEGMENT_STEM = re.compile("[0-9]{20}")
 _IDENTITY = struct.Struct("<8sIIQ16sQqQ")
 _CRC = struct.Struct("<I")
 HEADER_BYTES: Final = _IDENTITY.size + _CRC.size
+_BEGUN = struct.Struct("<16sqI")
+_BEGUN_AT: Final = 72
+"""Behind the identity, which every reader of format 1 knows; one that does not know this passes over it."""
+_CLOCK_SYNCHRONISED: Final = 1
+NO_BOOT: Final = bytes(16)
 
 _FRAME = struct.Struct("<IIIIQ16s")
 FRAME_BYTES: Final = _FRAME.size
@@ -46,11 +51,20 @@ class Header(msgspec.Struct, frozen=True):
     """Unix nanoseconds."""
     salt: int
     """64 random bits: two lives of one file differ even where the clock stands still."""
+    boot: bytes = NO_BOOT
+    """In which it was created, the kernel's id of 16 bytes; NO_BOOT: nobody wrote it down."""
+    mono_ns: int = 0
+    """Created, CLOCK_MONOTONIC nanoseconds of that boot."""
+    clock_synchronised: bool = False
+    """`created_ns` was known to be right."""
 
     def encode(self) -> bytes:
         """The header's page, PAGE_BYTES long."""
         fields = self._fields()
-        return (fields + _CRC.pack(crc32c(fields))).ljust(PAGE_BYTES, b"\0")
+        seed = crc32c(fields)
+        begun = _BEGUN.pack(self.boot, self.mono_ns, _CLOCK_SYNCHRONISED if self.clock_synchronised else 0)
+        page = (fields + _CRC.pack(seed)).ljust(_BEGUN_AT, b"\0") + begun + _CRC.pack(crc32c(begun, seed))
+        return page.ljust(PAGE_BYTES, b"\0")
 
     @property
     def seed(self) -> int:
@@ -71,7 +85,17 @@ def decode_header(page: bytes) -> Header | None:
     (crc,) = _CRC.unpack_from(page, _IDENTITY.size)
     if (magic, version, page_bytes) != (MAGIC, FORMAT, PAGE_BYTES) or crc != crc32c(page[: _IDENTITY.size]):
         return None
-    return Header(*rest)
+    boot, mono_ns, synchronised = _decode_begun(page, crc)
+    return Header(*rest, boot=boot, mono_ns=mono_ns, clock_synchronised=synchronised)
+
+
+def _decode_begun(page: bytes, seed: int) -> tuple[bytes, int, bool]:
+    """The fields that say when the segment was created by the clock of its boot; as if not there where damaged."""
+    end = _BEGUN_AT + _BEGUN.size
+    if _CRC.unpack_from(page, end)[0] != crc32c(page[_BEGUN_AT:end], seed):
+        return NO_BOOT, 0, False
+    boot, mono_ns, flags = _BEGUN.unpack_from(page, _BEGUN_AT)
+    return boot, mono_ns, bool(flags & _CLOCK_SYNCHRONISED)
 
 
 def later_format(page: bytes) -> int | None:

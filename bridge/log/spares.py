@@ -19,7 +19,8 @@ from typing import Final
 
 from bridge.log.dropped import Dropped, Ledger
 from bridge.log.files import sync_directory
-from bridge.log.segment import PAGE_BYTES, decode_header
+from bridge.log.identity import Identity
+from bridge.log.segment import NO_BOOT, PAGE_BYTES, decode_header
 from bridge.log.settings import LogSettings
 from bridge.log.total import Total
 
@@ -47,8 +48,7 @@ class Spares:
         directory: Path,
         settings: LogSettings,
         in_use: list[tuple[int, Path]],
-        log_id: bytes,
-        wall_ns: Callable[[], int],
+        identity: Identity,
         total: Total,
         on_change: Callable[[], None],
     ) -> None:
@@ -65,8 +65,7 @@ class Spares:
         self._settings = settings
         self._in_use = deque(in_use)
         self._ready: deque[Path] = deque()
-        self._log_id = log_id
-        self._wall_ns = wall_ns
+        self._identity = identity
         self._total = total
         total.join(str(directory), _RESERVED_SEGMENTS * settings.segment_bytes)
         self._odd = {path: path.stat().st_size - settings.segment_bytes for _, path in in_use}
@@ -244,10 +243,10 @@ class Spares:
         """Gives up what was received too long ago, going by when the segment behind it was begun."""
         if not self._settings.max_age:
             return
-        limit = self._wall_ns() - int(self._settings.max_age * _NS_PER_S)
+        limit_ns = int(self._settings.max_age * _NS_PER_S)
         while len(self._in_use) > 1 and self._in_use[1][0] > self._forwarded and not self._stopping:
-            begun_ns = _begun_ns(self._in_use[1][1])
-            if not CLOCK_PLAUSIBLE_NS < begun_ns < limit:
+            age_ns = _age_ns(self._in_use[1][1], self._identity)
+            if age_ns is None or age_ns <= limit_ns:
                 break
             self._give_up(0, "expired", f"max_age of {self._settings.max_age:g} s is reached")
 
@@ -258,7 +257,7 @@ class Spares:
         """
         (begin, path), (end, _) = list(self._in_use)[index : index + 2]
         begin = max(begin, self._forwarded)
-        dropped = Dropped.of_segment(self._directory, self._log_id, begin, end, reason)
+        dropped = Dropped.of_segment(self._directory, self._identity.log_id, begin, end, reason, self._identity.clocks)
         self._ledger.add(dropped)
         path.unlink(missing_ok=True)
         del self._in_use[index]
@@ -328,8 +327,19 @@ class Spares:
         self._on_change()
 
 
-def _begun_ns(path: Path) -> int:
-    """When the segment was begun, Unix nanoseconds; 0 where its header does not say. Raises OSError."""
+def _age_ns(path: Path, identity: Identity) -> int | None:
+    """How long ago the segment was begun; None where nobody can say. Raises OSError.
+
+    Within a boot it is the monotonic clock that counts, whatever the wall clock did. Across boots both ends have to be
+    known to be right, or a clock that was not set would make what is new look old.
+    """
     with path.open("rb") as file:
         header = decode_header(file.read(PAGE_BYTES))
-    return header.created_ns if header is not None else 0
+    if header is None:
+        return None
+    if header.boot == identity.boot_id:
+        return identity.mono_ns() - header.mono_ns
+    begun_ns = identity.clocks.wall_ns(header.boot, header.mono_ns)
+    if begun_ns is None and (header.clock_synchronised or header.boot == NO_BOOT):
+        begun_ns = header.created_ns if header.created_ns > CLOCK_PLAUSIBLE_NS else None
+    return None if begun_ns is None or not identity.synchronised() else identity.wall_ns() - begun_ns

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bridge.log.commit import Batch, Committer, Identity, OnCommit, OnFailure, record_max_bytes
+from bridge.log.boot_clocks import BootClock, encode_clock
+from bridge.log.commit import Batch, Committer, OnCommit, OnFailure, record_max_bytes
 from bridge.log.errors import LogFailed, LogFull, RecordTooLarge
 from bridge.log.figures import Figures
 from bridge.log.fold import Fold
+from bridge.log.identity import Identity
 from bridge.log.recovery import Recovery, recover
 from bridge.log.segment import PAGE_BYTES
 from bridge.log.settings import LogSettings
@@ -28,6 +31,8 @@ class LogWriter:
         """What the next append will get."""
         self.damages = recovered.damages
         """Damaged ranges that recovery found in the newest segment and put into quarantine."""
+        self.clocks = recovered.clocks
+        """Of the boots whose records wait, or waited, for the right time."""
         self.max_record_bytes = max_record_bytes
         self._committer = committer
         self._spares = spares
@@ -50,13 +55,16 @@ class LogWriter:
         on_commit: OnCommit,
         on_failure: OnFailure,
         total: Total | None = None,
+        mono_ns: Callable[[], int] = time.monotonic_ns,
+        synchronised: Callable[[], bool] = lambda: True,
     ) -> LogWriter:
         """Recovers the log in `directory` (made if it is missing), restores `fold` and starts the threads.
 
         `log_id` and `boot_id` have 16 bytes; `wall_ns` reads the wall clock. On the commit thread `on_commit(tokens,
         committed)` is called after each sync, with the tokens of that commit that are not None, in order; and
         `on_failure(failure)` once, if ever: then nothing more is taken and nothing more is reported as committed.
-        `total` is the bound that it shares with other lanes.
+        `total` is the bound that it shares with other lanes. `synchronised` says whether `wall_ns` is known to be
+        right; `mono_ns` reads CLOCK_MONOTONIC.
 
         Raises:
             LogTooNew: a later version of the program has written it.
@@ -64,10 +72,12 @@ class LogWriter:
         """
         directory.mkdir(parents=True, exist_ok=True)
         recovered = recover(directory, log_id, fold)
+        if not synchronised():
+            recovered.clocks.doubt(boot_id)
+        identity = Identity(log_id, boot_id, wall_ns, mono_ns, synchronised, recovered.clocks)
         spares = Spares(
-            directory, settings, recovered.segments, log_id, wall_ns, total or Total(None), lambda: committer.account()
+            directory, settings, recovered.segments, identity, total or Total(None), lambda: committer.account()
         )
-        identity = Identity(log_id, boot_id, wall_ns)
         committer = Committer(directory, settings, identity, fold, spares, on_commit, on_failure)
         spares.start()
         committer.start(recovered.tail, recovered.next_seq)
@@ -157,6 +167,16 @@ class LogWriter:
         seq = self.next_seq
         self.next_seq = seq + 1
         return seq
+
+    def tell_clock(self, boot: bytes, clock: BootClock, mono_ns: int) -> None:
+        """This boot's wall clock is right now: a record of its own, and in each checkpoint from now on.
+
+        Raises:
+            LogFull, LogFailed: as `append`.
+        """
+        self.append(encode_clock(clock, mono_ns))
+        self.kick()
+        self.clocks.learn(boot, clock)
 
     def kick(self) -> None:
         """Hands over to the commit thread what was appended since the last time."""

@@ -43,7 +43,13 @@ class Lane:
     """The log in `directory`."""
 
     def __init__(
-        self, directory: Path, settings: LogSettings = SMALL, fold: Fold | None = None, total: Total | None = None
+        self,
+        directory: Path,
+        settings: LogSettings = SMALL,
+        fold: Fold | None = None,
+        total: Total | None = None,
+        *,
+        synchronised: bool = True,
     ) -> None:
         self.directory = directory
         self.settings = settings
@@ -52,6 +58,8 @@ class Lane:
         self.commits: list[int] = []
         self.failures: list[LogFailure] = []
         self.wall_ns = 0  # the clock of a gateway may stand still
+        self.mono_ns = 0
+        self.boot_id, self.synchronised = BOOT_ID, synchronised
         self._reported = threading.Condition()
         self.writer = self.open(fold)
 
@@ -62,8 +70,10 @@ class Lane:
             self.directory,
             self.settings,
             log_id=LOG_ID,
-            boot_id=BOOT_ID,
+            boot_id=self.boot_id,
             wall_ns=lambda: self.wall_ns,
+            mono_ns=lambda: self.mono_ns,
+            synchronised=lambda: self.synchronised,
             fold=fold or NoFold(),
             on_commit=self._on_commit,
             on_failure=self._on_failure,

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bridge.log.boot_clocks import BootClock, BootClocks
 from bridge.log.dropped import FILES_MAX, Dropped, Ledger, Stream, dropped_at, dropped_in
 from bridge.log.errors import LogDamaged
 from bridge.log.reader import LogReader
@@ -107,7 +108,7 @@ def test_what_is_too_old_goes_but_for_the_newest_segment(tmp_path: Path, forward
     lane.writer.forwarded(forwarded)
     newest = int(lane.segments()[-1].stem)
     assert not dropped_in(tmp_path), "nothing is old yet"
-    lane.wall_ns += HOUR_NS
+    lane.mono_ns += HOUR_NS
     lane.wait(lambda: len(lane.segments()) == 1)
     gone = [dropped for _, dropped in dropped_in(tmp_path)]
     assert {each.reason for each in gone} == {"expired"}
@@ -118,16 +119,68 @@ def test_what_is_too_old_goes_but_for_the_newest_segment(tmp_path: Path, forward
     lane.writer.close()
 
 
-def test_a_clock_that_was_never_set_makes_nothing_old(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step_ns", [50 * 365 * 24 * HOUR_NS, -5 * HOUR_NS])
+def test_a_step_of_the_clock_makes_nothing_old(tmp_path: Path, step_ns: int) -> None:
     lane = Lane(tmp_path, AGING)
-    fill_segments(lane, 3)  # in 1970
-    lane.wall_ns = CLOCK_PLAUSIBLE_NS + HOUR_NS
-    fill_segments(lane, 5)
-    lane.wall_ns += HOUR_NS
-    fill_segments(lane, 6)
+    lane.wall_ns = CLOCK_PLAUSIBLE_NS
+    fill_segments(lane, 3)
+    lane.wall_ns += step_ns
+    fill_segments(lane, 4)
     time.sleep(3 * AGING.max_age / 10)
     assert lane.segments()[0].name == segment_name(1)
     assert not dropped_in(tmp_path)
+    lane.writer.close()
+
+
+def begun_in_1970(directory: Path) -> Lane:
+    """Three segments of a boot whose clock was not set, and then another boot whose clock is right."""
+    lane = Lane(directory, AGING, synchronised=False)
+    fill_segments(lane, 3)
+    lane.writer.close()
+    lane.boot_id, lane.synchronised, lane.mono_ns = b"another boot....", True, HOUR_NS
+    lane.wall_ns = CLOCK_PLAUSIBLE_NS + 9 * HOUR_NS
+    return lane
+
+
+def test_what_was_written_before_the_clock_was_set_stays(tmp_path: Path) -> None:
+    lane = begun_in_1970(tmp_path)
+    lane.open()
+    fill_segments(lane, 5)
+    time.sleep(3 * AGING.max_age / 10)
+    assert lane.segments()[0].name == segment_name(1)
+    assert not dropped_in(tmp_path)
+    lane.writer.close()
+
+
+def test_a_boot_whose_clock_was_set_later_has_an_age_and_its_gaps_the_right_times(tmp_path: Path) -> None:
+    lane = Lane(tmp_path, AGING, synchronised=False)
+    fill_segments(lane, 3)
+    begun = BootClock(CLOCK_PLAUSIBLE_NS, 1000)
+    lane.writer.tell_clock(lane.boot_id, begun, 5_000)
+    lane.commit(bytes(5_000))
+    lane.writer.close()
+    lane.boot_id, lane.synchronised, lane.mono_ns = b"another boot....", True, 0
+    lane.wall_ns = CLOCK_PLAUSIBLE_NS + HOUR_NS
+    lane.open()
+    lane.wait(lambda: len(lane.segments()) == 1)
+    dropped = dropped_in(tmp_path)[0][1]
+    assert (dropped.reason, dropped.streams[0].from_ns) == ("expired", CLOCK_PLAUSIBLE_NS + 2_000)
+    lane.writer.close()
+
+
+def test_an_age_across_boots_needs_a_clock_that_is_right_now(tmp_path: Path) -> None:
+    lane = Lane(tmp_path, AGING)
+    lane.wall_ns = CLOCK_PLAUSIBLE_NS + HOUR_NS
+    fill_segments(lane, 3)
+    lane.writer.close()
+    lane.boot_id, lane.synchronised = b"another boot....", False
+    lane.wall_ns += 1000 * HOUR_NS
+    lane.open()
+    time.sleep(3 * AGING.max_age / 10)
+    assert not dropped_in(tmp_path)
+    lane.synchronised = True
+    lane.wait(lambda: len(lane.segments()) == 1)
+    assert dropped_in(tmp_path)
     lane.writer.close()
 
 
@@ -137,7 +190,7 @@ def test_a_crash_between_the_word_and_the_deed_ends_with_the_deed(tmp_path: Path
         lane.commit(bytes(5_000))
     first, second, *_ = (int(path.stem) for path in lane.segments())
     lane.writer.close()
-    Dropped.of_segment(tmp_path, LOG_ID, first, second, "queue-full").save(tmp_path)
+    Dropped.of_segment(tmp_path, LOG_ID, first, second, "queue-full", BootClocks()).save(tmp_path)
     lane.open()
     assert int(lane.segments()[0].stem) == second
     gone = dropped_at(tmp_path, first)
@@ -152,7 +205,7 @@ def test_damage_in_what_is_dropped_is_counted_too(tmp_path: Path) -> None:
         lane.commit(bytes(5_000))
     first, second = (int(path.stem) for path in lane.segments())
     spoil(lane.segments()[0], 4096 + 200 + 5_100)
-    gone = Dropped.of_segment(tmp_path, LOG_ID, first, second, "queue-full")
+    gone = Dropped.of_segment(tmp_path, LOG_ID, first, second, "queue-full", BootClocks())
     assert sum(stream.count for stream in gone.streams) == second - first
     assert {stream.device for stream in gone.streams} == {"dev-1", None}
     lane.writer.close()

@@ -14,6 +14,7 @@ from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.log.boot_clocks import BootClocks
 from bridge.log.cursor import Cursor
 from bridge.log.dropped import Dropped
 from bridge.log.forensics import LaneFiles, LaneWalk, faults, find_lanes
@@ -174,7 +175,7 @@ def test_a_missing_segment_is_told_with_its_records(site):
 @pytest.mark.parametrize("which", [0, 1])
 def test_what_the_writer_dropped_and_wrote_down_is_no_damage(site, which):
     gone, following = site.segments[which], site.segments[which + 1]
-    dropped = Dropped.of_segment(gone.parent, LOG_ID, int(gone.stem), int(following.stem), "queue-full")
+    dropped = Dropped.of_segment(gone.parent, LOG_ID, int(gone.stem), int(following.stem), "queue-full", BootClocks())
     dropped.save(gone.parent)
     gone.unlink()
     seqs, damages = examine(site.lane)

@@ -26,6 +26,7 @@ def test_the_crc_is_castagnoli() -> None:
 
 def test_a_segment(tmp_path: Path) -> None:
     lane = Lane(tmp_path)
+    lane.mono_ns = 77
     lane.commit(b"one", b"three")
     lane.commit(b"five")
     lane.writer.close()
@@ -35,6 +36,8 @@ def test_a_segment(tmp_path: Path) -> None:
     assert fields == (b"BUSBRLOG", 1, 4096, len(data), LOG_ID, 1, 0)
     (seed,) = struct.unpack_from("<I", data, 64)
     assert seed == crc32c(data[:64])
+    assert struct.unpack_from("<16sqI", data, 72) == (BOOT_ID, 77, 1)
+    assert struct.unpack_from("<I", data, 100)[0] == crc32c(data[72:100], seed)
     frames = list(read_frames(data, seed))
     assert [(first, count) for first, count, _ in frames] == [(1, 0), (1, 2), (3, 1)]
     records = [each for _, _, body in frames for each in read_records(body)]
