@@ -231,6 +231,10 @@ class Kafka(msgspec.Struct, frozen=True):
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     security: KafkaSecurity = KafkaSecurity()
     dead_letter_topic: str = "busbridge-dead-letters"
+    """Empty: there is none, dead letters stay on the gateway."""
+    dead_letter_max_bytes: Size = 256 * MIB
+    """Of dead letters that stay on the gateway because the topic does not take them (`busbridge queue dead-letters`);
+    beyond it the oldest go. They may use what `queue.free_space_floor` keeps free, and at least four segments."""
     event_topic: str = "busbridge-events"
     compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
     batch_bytes: Size = 1 * MIB - 64 * KIB

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
 from aiokafka import codec
 
 from bridge.bus_side.dead_letter import NO_TIMESTAMP, letters_of
+from bridge.bus_side.letter import Letter
 from bridge.bus_side.record_batch import Compress, RecordBatch, Stream, encode_stream
 from bridge.bus_side.records import Shape, Shapes, headers_of
 from bridge.bus_side.refusals import Refusal, Refusals
-from bridge.bus_side.sink import LaneBatch, SinkAway
-from bridge.bus_side.topics import Topics
+from bridge.bus_side.sink import LaneBatch
+from bridge.bus_side.topics import Topic, Topics
 from bridge.config import Kafka
 from bridge.log.record import Record, RecordError
 
@@ -60,22 +61,35 @@ class Place(msgspec.Struct, gc=False):
 class Fill:
     """Of one producer's life and one log."""
 
-    def __init__(self, gateway: str, kafka: Kafka, topics: Topics, refusals: Refusals, log_id: bytes) -> None:
+    def __init__(
+        self,
+        gateway: str,
+        kafka: Kafka,
+        topics: Topics,
+        refusals: Refusals,
+        log_id: bytes,
+        stays: Callable[[str, int], bool],
+    ) -> None:
+        """`stays`: whether the record of a lane with that number is a dead letter that this gateway keeps already."""
         self._gateway = gateway
         self._kafka = kafka
         self._topics = topics
         self._refusals = refusals
         self._log_id = log_id
+        self._stays = stays
         self._codec, self._compress = _CODECS[kafka.compression]
         self._transactional = kafka.delivery == "exactly_once"
         self._shapes: dict[str, Shapes[Place]] = {}
         self._lots: dict[tuple[str, int], Lot] = {}
         self.buried: Counter[tuple[str, str]] = Counter()
         """Dead letters of the last `fill`, by topic and reason."""
+        self.left: list[Letter] = []
+        """Of the last `fill`, those that the dead-letter topic does not take: they are in no lot."""
 
     async def fill(self, batches: Sequence[LaneBatch]) -> list[Lot]:
         """The lots that have something in them. Raises SinkAway where no broker says what partitions a topic has."""
         self.buried.clear()
+        self.left = []
         if self._topics.changed():
             self._shapes.clear()
             self._lots.clear()
@@ -83,6 +97,25 @@ class Fill:
             lot.clear()
         for batch in batches:
             await self._fill_lane(batch)
+        return self._full_lots()
+
+    async def tell(self, events: Sequence[tuple[str, Record]]) -> list[Lot]:
+        """Adds events, by lane, to what the last `fill` gave; returns all lots. One that no topic takes is left out.
+
+        Raises:
+            SinkAway: as `fill`.
+        """
+        for lane, event in events:
+            shape = self._shapes[lane].of(event)
+            place = await self._place(shape) if shape is not None else None
+            if place is None or place.refusal is not None:
+                continue
+            ms, current = event.wall_ns // _NS_PER_MS, place.lot.current
+            if current is None or not current.append(place.stream, event.seq, event.payload, ms):
+                self._open(place.lot, lane, event).append(place.stream, event.seq, event.payload, ms)
+        return self._full_lots()
+
+    def _full_lots(self) -> list[Lot]:
         return [lot for lot in self._lots.values() if lot.batches]
 
     async def _fill_lane(self, batch: LaneBatch) -> None:
@@ -133,10 +166,11 @@ class Fill:
         return batch
 
     async def _bury(self, lane: str, shape: Shape[Place], record: Record, refusal: Refusal) -> None:
-        letters = await self._topics.find(self._kafka.dead_letter_topic)
-        if isinstance(letters, Refusal):
-            # Dropping what was acknowledged is no answer: wait, and say for what.
-            raise SinkAway(f"a record needs the dead-letter topic ({refusal.detail}), and {letters.detail}")
+        letters = await self._dead_letter_topic(lane, record, refusal)
+        if isinstance(letters, str):
+            self.left.append(Letter(self._gateway, lane, self._log_id, record, shape.topic, refusal, letters))
+            return
+        self._refusals.buried(lane, record.seq, refusal)
         self.buried[shape.topic, refusal.detail] += 1
         ms = NO_TIMESTAMP if refusal.error == "invalid-timestamp" else record.wall_ns // _NS_PER_MS
         lot = self._lot(letters.name, letters.partition(shape.key))
@@ -144,3 +178,14 @@ class Fill:
             stream = encode_stream(shape.key, headers, numbered=False, tombstone=shape.tombstone)
             if lot.current is None or not lot.current.append(stream, record.seq, value, ms):
                 self._open(lot, lane, record).append(stream, record.seq, value, ms)
+
+    async def _dead_letter_topic(self, lane: str, record: Record, refusal: Refusal) -> Topic | str:
+        """The topic for this record's letter, or why there is none."""
+        if refusal.not_taken:
+            return refusal.not_taken
+        if not self._kafka.dead_letter_topic:
+            return "no kafka.dead_letter_topic is configured"
+        if self._stays(lane, record.seq):
+            return "it was kept here before"
+        letters = await self._topics.find(self._kafka.dead_letter_topic)
+        return letters.detail if isinstance(letters, Refusal) else letters

@@ -31,7 +31,7 @@ class Gap(msgspec.Struct, tag_field="type", tag="gap", rename={"from_": "from"})
 
 def gap_record(gateway: str, topic: str, lane: str, lost: range, reason: str, wall_ns: int) -> Record:
     """An event for the Kafka topic `topic`, keyed by the gateway, in the place of the records that are `lost`."""
-    gap = Gap(gateway, lane, lost.start, lost.stop - 1, len(lost), reason, _rfc3339(wall_ns))
+    gap = Gap(gateway, lane, lost.start, lost.stop - 1, len(lost), reason, rfc3339(wall_ns))
     return _record(gateway, topic, gap, wall_ns)
 
 
@@ -48,11 +48,11 @@ def drop_records(gateway: str, topic: str, lane: str, dropped: Dropped, wall_ns:
                 stream.last_seq,
                 stream.count,
                 dropped.reason,
-                _rfc3339(wall_ns),
+                rfc3339(wall_ns),
                 stream.device,
                 stream.target,
-                None if stream.from_ns is None else _rfc3339(stream.from_ns),
-                None if stream.to_ns is None else _rfc3339(stream.to_ns),
+                None if stream.from_ns is None else rfc3339(stream.from_ns),
+                None if stream.to_ns is None else rfc3339(stream.to_ns),
             ),
             wall_ns,
         )
@@ -65,6 +65,7 @@ def _record(key: str, topic: str, gap: Gap, wall_ns: int) -> Record:
     return Record(gap.first_seq, EVENT, 0, 0, wall_ns, 0, _NO_BOOT, context, b"", msgspec.json.encode(gap))
 
 
-def _rfc3339(wall_ns: int) -> str:
+def rfc3339(wall_ns: int) -> str:
+    """Unix nanoseconds as RFC 3339 in UTC with milliseconds."""
     moment = datetime.datetime.fromtimestamp(wall_ns / 1e9, datetime.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

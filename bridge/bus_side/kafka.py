@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from bridge.bus_side.access import Access, AccessError
 from bridge.bus_side.fill import Fill, Lot
+from bridge.bus_side.letter import LetterBox, NotKept
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import committed_offset, group_coordinator
 from bridge.bus_side.producer import LaneProducer
@@ -34,13 +35,25 @@ _START_LIMITS = 3
 class KafkaSink:
     """See `sink.Sink`. With `at_least_once` there are no transactions and no positions: the local cursor serves."""
 
-    def __init__(self, gateway: str, kafka: Kafka, access: Access, noise: Noise, compacted: frozenset[str]) -> None:
-        """`compacted`: topics that are made compacted, where this gateway makes topics."""
+    def __init__(
+        self,
+        gateway: str,
+        kafka: Kafka,
+        access: Access,
+        noise: Noise,
+        compacted: frozenset[str],
+        letters: LetterBox,
+    ) -> None:
+        """Args:
+        compacted: topics that are made compacted, where this gateway makes topics.
+        letters: keeps the dead letters that the dead-letter topic does not take.
+        """
         self._gateway = gateway
         self._kafka = kafka
         self._access = access
         self._noise = noise
         self._compacted = compacted
+        self._letters = letters
         self._exactly_once = kafka.delivery == "exactly_once"
         self._producer: LaneProducer | None = None
         self._fill: Fill | None = None
@@ -63,7 +76,7 @@ class KafkaSink:
             async with asyncio.timeout(self._kafka.request_timeout * _START_LIMITS):
                 await producer.start()
                 topics = self._topics(producer)
-                self._fill = Fill(self._gateway, self._kafka, topics, self._refusals, log_id)
+                self._fill = Fill(self._gateway, self._kafka, topics, self._refusals, log_id, self._stays)
                 held = await self._positions(producer, topics, lanes) if self._exactly_once else {}
         except AccessError as error:
             raise SinkAway(str(error)) from error
@@ -77,7 +90,10 @@ class KafkaSink:
         if self._producer is None or self._fill is None:
             raise SinkAway("not connected")
         lots = await self._fill.fill(batches)
+        if self._fill.left:
+            lots = await self._keep(self._fill)
         if not lots:
+            self._letters.forget(batches)
             return 0
         begun = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
@@ -90,6 +106,7 @@ class KafkaSink:
         except (KafkaError, OSError, TimeoutError) as error:
             raise SinkAway(self._access.why(error, self._noise)) from error
         self._refusals.forget(batches)
+        self._letters.forget(batches)
         for (topic, reason), count in self._fill.buried.items():
             _log.warning("%d records for the topic %r are dead letters: %s", count, topic, reason)
         return sum(lot.records for lot in lots)
@@ -99,6 +116,17 @@ class KafkaSink:
         producer, self._producer, self._fill = self._producer, None, None
         if producer is not None:
             await producer.abandon()
+
+    async def _keep(self, fill: Fill) -> list[Lot]:
+        """What nobody takes is on our own disk before a position moves past it; events tell of it. Raises SinkAway."""
+        try:
+            return await fill.tell(await self._letters.keep(fill.left))
+        except NotKept as error:
+            # Dropping what was acknowledged is no answer: wait, and say for what.
+            raise SinkAway(str(error)) from error
+
+    def _stays(self, lane: str, seq: int) -> bool:
+        return self._letters.holds(self._log_id, lane, seq)
 
     def _settings(self) -> dict[str, Any]:
         kafka = self._kafka

@@ -25,11 +25,13 @@ from bridge.bus_side.access import Access
 from bridge.bus_side.backoff import Backoff
 from bridge.bus_side.bell import Bell
 from bridge.bus_side.consumer import Consumer
+from bridge.bus_side.dead_letter_log import DeadLetterLog
 from bridge.bus_side.downlink_log import DownlinkLog
 from bridge.bus_side.forwarder import Forwarder
 from bridge.bus_side.jsonl import JsonlSink
 from bridge.bus_side.kafka import KafkaSink
 from bridge.bus_side.lanes import Budget
+from bridge.bus_side.letter import DIRECTORY as DEAD_LETTERS
 from bridge.bus_side.link import Link
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.producer import hasten_transactions
@@ -82,7 +84,8 @@ async def serve(config: Config, doorbell: Doorbell, noise: Noise) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     bell = Bell(doorbell, stop)
-    forwarder = _forwarder(config, bell, noise)
+    letters = _dead_letter_log(config)
+    forwarder = _forwarder(config, bell, noise, letters)
     downlink = _downlink_log(config)
     bell.start()
     works = [asyncio.create_task(forwarder.run())]
@@ -92,6 +95,7 @@ async def serve(config: Config, doorbell: Doorbell, noise: Noise) -> None:
         await _until(stop, works)
     finally:
         await _end(works, forwarder, downlink, config.supervisor.stop_timeout / 3)
+        await asyncio.to_thread(letters.close)
         bell.close()
 
 
@@ -119,8 +123,8 @@ async def _end(
         await asyncio.to_thread(downlink.close)
 
 
-def _forwarder(config: Config, bell: Bell, noise: Noise) -> Forwarder:
-    sink, name = _sink(config, noise)
+def _forwarder(config: Config, bell: Bell, noise: Noise, letters: DeadLetterLog) -> Forwarder:
+    sink, name = _sink(config, noise, letters)
     limits = config.kafka or Kafka(())
     return Forwarder(
         sink,
@@ -138,13 +142,26 @@ def _forwarder(config: Config, bell: Bell, noise: Noise) -> Forwarder:
     )
 
 
-def _sink(config: Config, noise: Noise) -> tuple[Sink, str]:
+def _dead_letter_log(config: Config) -> DeadLetterLog:
+    kafka = config.kafka or Kafka(())
+    return DeadLetterLog(
+        config.gateway.data_dir / DEAD_LETTERS,
+        record_max_bytes=max(config.mqtt.max_packet_size, (config.state or State()).document_max_bytes),
+        max_bytes=kafka.dead_letter_max_bytes,
+        event_topic=kafka.event_topic,
+        boot_id=_boot_id(),
+        wall_ns=time.time_ns,
+    )
+
+
+def _sink(config: Config, noise: Noise, letters: DeadLetterLog) -> tuple[Sink, str]:
     if config.kafka is not None:
         hasten_transactions(config.kafka.retry_backoff)
         servers = ", ".join(config.kafka.bootstrap_servers)
         know_invalid_records()
         compacted = frozenset([config.state.topic]) if config.state is not None else frozenset[str]()
-        return KafkaSink(config.gateway.id, config.kafka, Access(config.kafka), noise, compacted), f"Kafka ({servers})"
+        sink = KafkaSink(config.gateway.id, config.kafka, Access(config.kafka), noise, compacted, letters)
+        return sink, f"Kafka ({servers})"
     if config.jsonl is not None:
         return JsonlSink(config.gateway.id, config.jsonl), f"the directory {config.jsonl.directory}"
     raise ValueError("neither [kafka] nor [jsonl] is configured: there is nothing for the bus side to do")
@@ -153,9 +170,12 @@ def _sink(config: Config, noise: Noise) -> tuple[Sink, str]:
 def _downlink_log(config: Config) -> DownlinkLog | None:
     if config.kafka is None or config.downlink.desired_topic is None:
         return None
-    boot_id = bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
     settings = LogSettings.for_downlink(config.downlink, config.queue)
-    return DownlinkLog(config.gateway.data_dir / "downlink", settings, boot_id)
+    return DownlinkLog(config.gateway.data_dir / "downlink", settings, _boot_id())
+
+
+def _boot_id() -> bytes:
+    return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
 
 
 def _consumer(config: Config, kafka: Kafka, bell: Bell, downlink: DownlinkLog) -> Consumer:

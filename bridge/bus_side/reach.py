@@ -91,7 +91,7 @@ async def _look(client: AIOKafkaClient, config: Config, kafka: Kafka, answers: l
 def _topics(config: Config, kafka: Kafka) -> tuple[str, ...]:
     names = [route.topic for route in config.routes]
     names += [config.state.topic] if config.state is not None else []
-    names += [kafka.event_topic, kafka.dead_letter_topic]
+    names += [kafka.event_topic, *filter(None, [kafka.dead_letter_topic])]
     names += [config.downlink.desired_topic] if config.downlink.desired_topic is not None else []
     return tuple(dict.fromkeys(names))
 

@@ -27,6 +27,8 @@ class Refusal(msgspec.Struct, frozen=True):
     """Of the original topic, where it came to that."""
     parts: int = 1
     """Into how many dead letters its value is cut, because the dead-letter topic refuses it whole, too."""
+    not_taken: str = ""
+    """Why the dead-letter topic does not take it in any form; empty: it does, as far as we know."""
 
 
 class InvalidRecord(errors.BrokerResponseError):
@@ -50,6 +52,10 @@ _OF_RECORDS: Final = {
     InvalidRecord: "invalid-record",
 }
 _OF_TOPICS: Final = {errors.TopicAuthorizationFailedError: "not-authorised", errors.InvalidTopicError: "unknown-topic"}
+
+
+PARTS_MAX: Final = 64
+"""Into more dead letters no record is cut."""
 
 
 class BatchRefused(Exception):
@@ -77,6 +83,7 @@ class Refusals:
         self._retry_s = retry_s
         self._topics: dict[str, tuple[Refusal, float]] = {}
         self._records: dict[str, dict[int, Refusal]] = {}
+        self._reasons: dict[tuple[str, int], Refusal] = {}
         self._limits: dict[str, int] = {}
         self._searching: set[str] = set()
 
@@ -92,6 +99,10 @@ class Refusals:
     def batch_bytes(self, topic: str) -> int:
         """How large a batch for the topic may be, before compression."""
         return self._limits.get(topic, self._batch_bytes)
+
+    def buried(self, lane: str, seq: int, refusal: Refusal) -> None:
+        """A dead letter of this record is on its way: if that is refused, this is why it is one."""
+        self._reasons[lane, seq] = refusal
 
     def refuse_topic(self, name: str, refusal: Refusal) -> None:
         """Everything for the topic is a dead letter for a while."""
@@ -117,16 +128,22 @@ class Refusals:
                 self._searching.add(refused.topic)
 
     def _learn_record(self, refused: BatchRefused, known: dict[int, Refusal]) -> None:
-        refusal = known.get(refused.seq, refused.refusal)
-        if refused.topic == self._dead_letter_topic:
-            refusal = msgspec.structs.replace(refusal, parts=refusal.parts * 2)
-        known[refused.seq] = refusal
+        if refused.topic != self._dead_letter_topic:
+            known.setdefault(refused.seq, refused.refusal)
+            return
+        reason = self._reasons.get((refused.lane, refused.seq), refused.refusal)
+        refusal = known.get(refused.seq, reason)
+        if refused.refusal.error == "record-too-large" and refusal.parts < PARTS_MAX:
+            known[refused.seq] = msgspec.structs.replace(refusal, parts=refusal.parts * 2)
+        else:
+            known[refused.seq] = msgspec.structs.replace(refusal, not_taken=refused.refusal.detail)
 
     def forget(self, batches: Sequence[LaneBatch]) -> None:
         """These were written: what was known of single records behind their positions is of no use any more."""
         for topic in self._searching:
             del self._limits[topic]
         self._searching.clear()
+        self._reasons.clear()
         for batch in batches:
             for seq in [seq for seq in self._records.get(batch.lane, ()) if seq < batch.position]:
                 del self._records[batch.lane][seq]

@@ -201,7 +201,8 @@ def _kafka(config: Config) -> Iterator[Finding]:
         return
     if not kafka.bootstrap_servers:
         yield Finding(("kafka", "bootstrap_servers"), "names no server", "at least one")
-    yield from _kafka_topic(("kafka", "dead_letter_topic"), kafka.dead_letter_topic)
+    if kafka.dead_letter_topic:
+        yield from _kafka_topic(("kafka", "dead_letter_topic"), kafka.dead_letter_topic)
     yield from _kafka_topic(("kafka", "event_topic"), kafka.event_topic)
     if kafka.batch_bytes > kafka.transaction_bytes:
         most = f"at most transaction_bytes, {format_size(kafka.transaction_bytes)}"

@@ -17,14 +17,14 @@ from bridge.log.boot_clocks import BootClocks
 from bridge.log.errors import LogDamaged
 from bridge.log.files import replace_file, sync_directory
 from bridge.log.reader import LogReader
-from bridge.log.record import DOCUMENT, EVENT, MESSAGE, Record, RecordError, decode_context
+from bridge.log.record import DOCUMENT, EVENT, LETTER, MESSAGE, Record, RecordError, decode_context
 
 SUFFIX: Final = ".gap"
 FILES_MAX: Final = 64
 """In one lane; beyond it the two newest become one."""
 _CRC_DIGITS: Final = 8
 _AND: Final = ", "
-_FORWARDED: Final = frozenset({MESSAGE, DOCUMENT, EVENT})
+_TOLD: Final = frozenset({MESSAGE, DOCUMENT, EVENT, LETTER})
 _READ_RECORDS, _READ_BYTES = 500, 256 << 10
 
 
@@ -177,7 +177,7 @@ def _of(records: Iterable[Record]) -> Iterator[Stream]:
     """One for each run of records of the same context."""
     current, context = None, b""
     for record in records:
-        if record.kind not in _FORWARDED:
+        if record.kind not in _TOLD:
             continue
         if current is None or record.context != context:
             if current is not None:
