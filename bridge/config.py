@@ -126,7 +126,10 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Acl(msgspec.Struct, frozen=True):
-    """MQTT topic filters; `{device}` stands for the identity from the certificate."""
+    """MQTT topic filters; `{device}` stands for the identity from the certificate.
+
+    A plain local broker (no routes, no `[state]`, only anonymous listeners) without this table allows everything.
+    """
 
     publish: tuple[str, ...] = ("devices/{device}/#",)
     subscribe: tuple[str, ...] = ("devices/{device}/#", "broadcast/#")
@@ -326,7 +329,7 @@ class Config(msgspec.Struct, frozen=True):
     listeners: tuple[Listener, ...] = ()
     mqtt: Mqtt = Mqtt()
     limits: Limits = Limits()
-    acl: Acl = Acl()
+    acl: Acl | None = None
     queue: Queue = Queue()
     lanes: dict[str, Lane] = msgspec.field(default_factory=dict)
     routes: tuple[Route, ...] = ()
@@ -339,6 +342,18 @@ class Config(msgspec.Struct, frozen=True):
     supervisor: Supervisor = Supervisor()
     admin: Admin = Admin()
     log: Log = Log()
+
+    @property
+    def permissions(self) -> Acl | None:
+        """Who may publish and subscribe to what; None: everybody to everything, on a plain local broker.
+
+        That is one without routes and documents whose clients all come without certificates: who names himself may
+        name himself anything, so the usual rules would protect nothing there.
+        """
+        if self.acl is not None:
+            return self.acl
+        forwards = self.routes or self.state is not None
+        return Acl() if forwards or not all(listener.anonymous for listener in self.listeners) else None
 
     def lane_names(self) -> tuple[str, ...]:
         """Every lane that something can be written to, in a stable order."""

@@ -120,6 +120,8 @@ def _admin(config: Config) -> Iterator[Finding]:
 
 
 def _acl(config: Config) -> Iterator[Finding]:
+    if config.acl is None:
+        return
     for key, filters in (("publish", config.acl.publish), ("subscribe", config.acl.subscribe)):
         for index, topic_filter in enumerate(filters):
             yield from _filter(("acl", key, index), topic_filter)

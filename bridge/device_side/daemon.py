@@ -93,7 +93,7 @@ class Daemon:
         self._notifier = Notifier(os.environ)
         self._tasks: set[asyncio.Task[None]] = set()
         data = config.gateway.data_dir
-        acl = Acl(config.acl)
+        acl = Acl(config.permissions)
         self._cold = ColdStore(data / "cold.sqlite", self._failed_elsewhere)
         self._epoch = self._next_epoch()
         self._log_id = load_or_create_log_id(data / "uplink")

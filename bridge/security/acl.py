@@ -9,23 +9,27 @@ from bridge import config
 from bridge.device_filter import DeviceFilter
 
 _SHARED = "$share/"
+_OURS = "$SYS"
 
 
 class Acl:
-    """Answers for one `[acl]` section."""
+    """Answers for one `[acl]` section, or for its absence where everything is allowed."""
 
-    def __init__(self, rules: config.Acl) -> None:
-        """Compile the filters.
+    def __init__(self, rules: config.Acl | None) -> None:
+        """Compile the filters. None: everything is allowed but publishing the broker's own figures.
 
         Raises:
             ValueError: one of them is not a topic filter; says which and why.
         """
-        self._publish = tuple(map(DeviceFilter, rules.publish))
-        self._subscribe = tuple(map(DeviceFilter, rules.subscribe))
+        self._open = rules is None
+        self._publish = tuple(map(DeviceFilter, rules.publish if rules else ()))
+        self._subscribe = tuple(map(DeviceFilter, rules.subscribe if rules else ()))
 
     def may_publish(self, device: str, topic: str) -> bool:
         """Whether `device` may publish to `topic`."""
         levels = topic.split("/")
+        if self._open:
+            return levels[0] != _OURS
         return any(allowed.matches(device, levels) for allowed in self._publish)
 
     def may_subscribe(self, device: str, topic_filter: str) -> bool:
@@ -36,4 +40,4 @@ class Acl:
         levels = topic_filter.split("/")
         if topic_filter.startswith(_SHARED):
             levels = levels[2:]
-        return bool(levels) and any(allowed.covers(device, levels) for allowed in self._subscribe)
+        return bool(levels) and (self._open or any(allowed.covers(device, levels) for allowed in self._subscribe))

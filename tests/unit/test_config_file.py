@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge import config_file
-from bridge.config import Config
+from bridge.config import Acl, Config
 from bridge.config_file import ConfigError, ConfigErrors
 
 BASE = Path("/etc/busbridge")
@@ -55,6 +55,21 @@ def test_the_smallest_file_is_a_plain_broker() -> None:
     assert config.routes == ()
     assert config.kafka is None
     assert config.listeners[0].anonymous is True
+
+
+@pytest.mark.parametrize(
+    ("extra", "allowed"),
+    [
+        ("", None),
+        ("[acl]\n", Acl()),
+        ('[acl]\npublish = ["a/#"]\n', Acl(publish=("a/#",))),
+        ('[state]\ntopic = "s"\n[jsonl]\ndirectory = "out"\n', Acl()),
+        (f'[[listeners]]\nbind = "127.0.0.1:8883"\n{TLS}\n', Acl()),
+    ],
+)
+def test_only_a_plain_broker_without_rules_is_open_to_all(extra: str, allowed: Acl | None) -> None:
+    """Who names himself may name himself anything: there the usual rules would protect nothing."""
+    assert parse(SMALLEST + extra).permissions == allowed
 
 
 def test_a_route_and_kafka_are_all_a_bridge_needs() -> None:

@@ -119,3 +119,11 @@ def test_without_patterns_nothing_is_allowed():
 def test_what_is_no_filter_is_refused_at_start(pattern):
     with pytest.raises(ValueError, match="filter"):
         acl(pattern)
+
+
+def test_without_rules_everything_is_allowed_but_the_broker_s_own_figures() -> None:
+    """A plain local broker; topics with a dollar are for its clients to use as well (MQTT5 §4.7.2)."""
+    everyone = Acl(None)
+    assert all(everyone.may_publish("d", topic) for topic in ("a", "$a/b", "devices/other/x", "/", "$SYSTEM"))
+    assert not everyone.may_publish("d", "$SYS/broker/version")
+    assert all(everyone.may_subscribe("d", wanted) for wanted in ("#", "$SYS/#", "$share/g/+/x", "devices/other/#"))
