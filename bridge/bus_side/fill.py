@@ -41,10 +41,6 @@ class Lot:
         """Lane and sequence number of each batch's first record."""
         self.current: RecordBatch | None = None
 
-    @property
-    def records(self) -> int:
-        return sum(batch.count for batch in self.batches)
-
     def clear(self) -> None:
         self.batches, self.firsts, self.current = [], [], None
 
@@ -81,14 +77,17 @@ class Fill:
         self._transactional = kafka.delivery == "exactly_once"
         self._shapes: dict[str, Shapes[Place]] = {}
         self._lots: dict[tuple[str, int], Lot] = {}
-        self.buried: Counter[tuple[str, str]] = Counter()
-        """Dead letters of the last `fill`, by topic and reason."""
+        self.buried: Counter[tuple[str, Refusal]] = Counter()
+        """Dead letters of the last `fill`, by topic and why."""
+        self.records: Counter[str] = Counter()
+        """Of the last `fill`, by lane: those that went into lots."""
         self.left: list[Letter] = []
         """Of the last `fill`, those that the dead-letter topic does not take: they are in no lot."""
 
     async def fill(self, batches: Sequence[LaneBatch]) -> list[Lot]:
         """The lots that have something in them. Raises SinkAway where no broker says what partitions a topic has."""
         self.buried.clear()
+        self.records.clear()
         self.left = []
         if self._topics.changed():
             self._shapes.clear()
@@ -124,6 +123,7 @@ class Fill:
         if shapes is None:
             shapes = self._shapes[lane] = Shapes(self._gateway, lane, self._log_id, self._kafka.shape_cache)
         doomed = self._refusals.of_lane(lane)
+        self.records[lane] += len(batch.records)
         for record in batch.records:
             try:
                 shape = shapes.of(record)
@@ -131,6 +131,7 @@ class Fill:
                 await self._bury(lane, shapes.bare(), record, Refusal("damaged-record", str(error)))
                 continue
             if shape is None:
+                self.records[lane] -= 1
                 continue
             place = shape.place
             if place is None:
@@ -168,10 +169,11 @@ class Fill:
     async def _bury(self, lane: str, shape: Shape[Place], record: Record, refusal: Refusal) -> None:
         letters = await self._dead_letter_topic(lane, record, refusal)
         if isinstance(letters, str):
+            self.records[lane] -= 1
             self.left.append(Letter(self._gateway, lane, self._log_id, record, shape.topic, refusal, letters))
             return
         self._refusals.buried(lane, record.seq, refusal)
-        self.buried[shape.topic, refusal.detail] += 1
+        self.buried[shape.topic, refusal] += 1
         ms = NO_TIMESTAMP if refusal.error == "invalid-timestamp" else record.wall_ns // _NS_PER_MS
         lot = self._lot(letters.name, letters.partition(shape.key))
         for headers, value in letters_of(headers_of(shape, record), shape.topic, record.payload, refusal):

@@ -16,7 +16,7 @@ from bridge.bus_side.bell import Bell
 from bridge.bus_side.gap import drop_records, gap_record
 from bridge.bus_side.lanes import Budget, Lane, shares
 from bridge.bus_side.link import Link
-from bridge.bus_side.sink import LaneBatch, Sink, SinkAgain, SinkAway, SinkFenced
+from bridge.bus_side.sink import LaneBatch, Sink, SinkAgain, SinkAway, SinkError, SinkFenced
 from bridge.log.errors import LogDamaged
 from bridge.log.log_id import load_or_create_log_id
 
@@ -88,9 +88,11 @@ class Forwarder:
             try:
                 await self._forward()
             except SinkAgain as error:
+                self._link.figures.retries += 1
                 self._budget.shrink()
                 _log.warning("the last transaction was given up and is done again: %s", error)
             except SinkAway as error:
+                self._link.figures.retries += 1
                 self._budget.shrink()
                 self._link.away(str(error))
                 await asyncio.sleep(self._backoff.next_s())
@@ -117,6 +119,7 @@ class Forwarder:
             lane = self._lanes[name] = Lane(name, self._uplink / name, log_id, self._weights.get(name, 1))
             if lane.saved is not None:
                 self._bell.tell_forwarded({name: lane.saved})
+        self._link.trying("to connect, and to read the positions")
         held = await self._sink.start(tuple(self._lanes), log_id)
         for name, lane in self._lanes.items():
             if self._sink.holds_positions and name not in held and lane.saved is not None:
@@ -156,7 +159,13 @@ class Forwarder:
 
     async def _write(self, batches: list[LaneBatch]) -> None:
         async with self._writing:
-            self._link.forwarded_records += await self._sink.write(batches)
+            self._link.trying(f"to write {sum(len(batch.records) for batch in batches)} records")
+            try:
+                written = await self._sink.write(batches)
+            except SinkError:
+                self._link.figures.transactions_aborted += 1
+                raise
+            self._link.wrote(batches, written)
             for batch in batches:
                 self._lanes[batch.lane].done = batch.position
         self._budget.grow()
@@ -166,7 +175,11 @@ class Forwarder:
         while True:
             await asyncio.sleep(self._cursor_interval_s)
             self._save()
-            self._link.tell()
+            self._link.measure(asyncio.get_running_loop().time(), self._waiting())
+
+    def _waiting(self) -> dict[str, tuple[int, int]]:
+        committed = self._bell.committed
+        return {name: lane.waiting(committed[name]) for name, lane in self._lanes.items()}
 
     def _save(self) -> None:
         """Makes the cursors durable, and only then tells the positions: what is behind them may be recycled."""

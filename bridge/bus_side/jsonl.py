@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import base64
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from bridge.bus_side.records import Shape, Shapes, headers_of
-from bridge.bus_side.sink import LaneBatch, SinkAway
+from bridge.bus_side.sink import LaneBatch, SinkAway, Written
 from bridge.config import Jsonl
 from bridge.log.files import replace_file
 from bridge.log.record import Record
@@ -75,16 +76,20 @@ class JsonlSink:
             self._state.log, self._state.positions = log_id.hex(), {}
         return {lane: position for lane, position in self._state.positions.items() if lane in lanes}
 
-    async def write(self, batches: Sequence[LaneBatch]) -> int:
+    async def write(self, batches: Sequence[LaneBatch]) -> Written:
         """Appends and syncs; see `Sink.write`. Raises SinkAway."""
-        lines = [line for batch in batches for line in self._lines(batch)]
+        records: Counter[str] = Counter()
+        lines: list[bytes] = []
         for batch in batches:
+            of_lane = self._lines(batch)
+            lines += of_lane
+            records[batch.lane] += len(of_lane)
             self._state.positions[batch.lane] = batch.position
         try:
             self._append(b"".join(lines))
         except OSError as error:
             raise SinkAway(str(error)) from error
-        return len(lines)
+        return Written(dict(records), sum(map(len, lines)))
 
     async def stop(self) -> None:
         """See `Sink.stop`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import committed_offset, group_coordinator
 from bridge.bus_side.producer import LaneProducer
 from bridge.bus_side.refusals import BatchRefused, Refusal, Refusals, refusal_of
-from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkFenced
+from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkFenced, Written
 from bridge.bus_side.topic_maker import TopicMaker
 from bridge.bus_side.topics import Topics
 from bridge.config import Kafka
@@ -61,6 +62,8 @@ class KafkaSink:
         self._log_id = b""
         self._coordinators: dict[str, int] = {}
         self._steps = 0
+        self._wire_bytes = 0
+        """Sent since the last write that went through."""
 
     @property
     def holds_positions(self) -> bool:
@@ -85,7 +88,7 @@ class KafkaSink:
         self._noise.reset()
         return held
 
-    async def write(self, batches: Sequence[LaneBatch]) -> int:
+    async def write(self, batches: Sequence[LaneBatch]) -> Written:
         """One transaction; see `Sink.write`. Nothing to forward is no transaction. Raises SinkError."""
         if self._producer is None or self._fill is None:
             raise SinkAway("not connected")
@@ -94,7 +97,7 @@ class KafkaSink:
             lots = await self._keep(self._fill)
         if not lots:
             self._letters.forget(batches)
-            return 0
+            return self._written(self._fill)
         begun = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
             await self._watched(self._transact(self._producer, lots, batches))
@@ -107,9 +110,7 @@ class KafkaSink:
             raise SinkAway(self._access.why(error, self._noise)) from error
         self._refusals.forget(batches)
         self._letters.forget(batches)
-        for (topic, reason), count in self._fill.buried.items():
-            _log.warning("%d records for the topic %r are dead letters: %s", count, topic, reason)
-        return sum(lot.records for lot in lots)
+        return self._written(self._fill)
 
     async def stop(self) -> None:
         """See `Sink.stop`."""
@@ -127,6 +128,14 @@ class KafkaSink:
 
     def _stays(self, lane: str, seq: int) -> bool:
         return self._letters.holds(self._log_id, lane, seq)
+
+    def _written(self, fill: Fill) -> Written:
+        dead_letters = Counter(letter.refusal.error for letter in fill.left)
+        for (topic, refusal), count in fill.buried.items():
+            _log.warning("%d records for the topic %r are dead letters: %s", count, topic, refusal.detail)
+            dead_letters[refusal.error] += count
+        sent, self._wire_bytes = self._wire_bytes, 0
+        return Written(dict(fill.records), sent, dict(dead_letters))
 
     def _settings(self) -> dict[str, Any]:
         kafka = self._kafka
@@ -178,6 +187,7 @@ class KafkaSink:
         """Returns when all of the lot is in Kafka; the batches of one partition go in their order."""
         for batch, (lane, seq) in zip(lot.batches, lot.firsts, strict=True):
             try:
+                self._wire_bytes += batch.wire_size()
                 await producer.send(batch, lot.topic, lot.partition)
             except KafkaError as error:
                 refusal = refusal_of(error, lot.topic, lot.partition)

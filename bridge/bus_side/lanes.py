@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from bridge.bus_side.backlog import record_bytes, waiting_bytes
 from bridge.bus_side.sink import LaneBatch
 from bridge.log.cursor import Cursor
 from bridge.log.dropped import Dropped, dropped_at, names_in
@@ -79,6 +80,8 @@ class Lane:
         """The durable cursor; None: this log has none."""
         self.done = self.saved
         """Forwarded up to here, as far as this process and the cursor know."""
+        self._record_bytes = 0.0
+        """Of one record, as the last ones were; 0: none was read yet."""
         self._reader = LogReader(directory, log_id, self.saved)
 
     @property
@@ -100,8 +103,19 @@ class Lane:
         Raises:
             LogDamaged: the next one cannot be read; see `skip_damage`.
         """
+        before = self._reader.bytes_read
         records = self._reader.read(committed, max_records, max_bytes)
-        return LaneBatch(self.name, records, self._reader.position)
+        size = self._reader.bytes_read - before
+        if records:
+            self._record_bytes = size / len(records)
+        return LaneBatch(self.name, records, self._reader.position, size)
+
+    def waiting(self, committed: int) -> tuple[int, int]:
+        """Records that are not forwarded yet, and about how many bytes they are on disk."""
+        done = self.position if self.done is None else self.done
+        if self._record_bytes == 0:
+            self._record_bytes = record_bytes(self._directory, self._log_id, done, committed)
+        return committed - done, waiting_bytes(self._directory, done, committed, self._record_bytes)
 
     def skip_dropped(self) -> Dropped | None:
         """Goes on behind what the log has given up at this position; None: nothing, it is damage."""

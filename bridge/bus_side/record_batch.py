@@ -23,6 +23,8 @@ Compress = Callable[[bytes], bytes]
 # and epoch, base sequence, count. The CRC is over everything behind it.
 _HEAD = struct.Struct(">qiibI")
 _BODY = struct.Struct(">hiqqqhii")
+HEAD_BYTES: Final = _HEAD.size + _BODY.size
+"""Of a batch, before its records."""
 _LENGTH_COVERS_FROM: Final = 12
 _MAGIC: Final = 2
 _NO_LEADER_EPOCH: Final = -1
@@ -83,6 +85,8 @@ class RecordBatch:
         self._bytes = 0
         self._first_ms = self._last_ms = 0
         self._producer = (-1, -1, 0)
+        self._records: bytes | None = None
+        """All of them, compressed where that makes them smaller."""
         self._built: bytes | None = None
         self._closed = False
 
@@ -121,20 +125,29 @@ class RecordBatch:
             self._last_ms = timestamp_ms
         return True
 
+    def wire_size(self) -> int:
+        """Bytes as sent; nothing can be appended any more."""
+        return HEAD_BYTES + len(self._squeezed())
+
     def encode(self) -> bytes:
         """The whole batch, compressed where that makes it smaller."""
-        records = b"".join(self._parts)
-        attributes = self._attributes
-        if self._compress is not None:
-            compressed = self._compress(records)
-            if len(compressed) < len(records):
-                records = compressed
-            else:
-                attributes &= _TRANSACTIONAL
-        body = _BODY.pack(attributes, self.count - 1, self._first_ms, self._last_ms, *self._producer, self.count)
+        records = self._squeezed()
+        body = _BODY.pack(self._attributes, self.count - 1, self._first_ms, self._last_ms, *self._producer, self.count)
         length = _HEAD.size + len(body) + len(records) - _LENGTH_COVERS_FROM
         head = _HEAD.pack(0, length, _NO_LEADER_EPOCH, _MAGIC, crc32c(records, crc32c(body)))
         return head + body + records
+
+    def _squeezed(self) -> bytes:
+        if self._records is None:
+            self.close()
+            self._records = b"".join(self._parts)
+            self._parts = []
+            compressed = self._compress(self._records) if self._compress is not None else self._records
+            if len(compressed) < len(self._records):
+                self._records = compressed
+            else:
+                self._attributes &= _TRANSACTIONAL
+        return self._records
 
     def record_count(self) -> int:
         return self.count
@@ -153,10 +166,9 @@ class RecordBatch:
         self._producer = (producer_id, producer_epoch, base_sequence)
 
     def _build(self) -> bytes:
-        self.close()
         if self._built is None:
             self._built = self.encode()
-            self._parts = []
+            self._records = b""
         return self._built
 
 

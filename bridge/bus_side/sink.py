@@ -38,6 +38,19 @@ class LaneBatch(msgspec.Struct, gc=False):
     """In the order of the log; kinds that are not forwarded may be among them."""
     position: int
     """The next sequence number behind them."""
+    bytes: int = 0
+    """Of the records, as they are on disk."""
+
+
+class Written(msgspec.Struct):
+    """What one write has done."""
+
+    records: dict[str, int]
+    """By lane, how many went out; dead letters are among them."""
+    wire_bytes: int = 0
+    """As sent, compressed."""
+    dead_letters: dict[str, int] = {}
+    """Records by reason (`Refusal.error`)."""
 
 
 class Sink(Protocol):
@@ -56,10 +69,8 @@ class Sink(Protocol):
             SinkAway: it cannot be reached.
         """
 
-    async def write(self, batches: Sequence[LaneBatch]) -> int:
+    async def write(self, batches: Sequence[LaneBatch]) -> Written:
         """Writes records and positions; on return both are durable.
-
-        Returns: how many records went out.
 
         Raises:
             SinkError: as its three kinds say.

@@ -42,7 +42,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     dead_letters: dict[str, int] = {}
     """Records by reason, as the header `error` of a dead letter gives it."""
     catch_up_s: float | None = None
-    """Seconds until the backlog is gone at the present rates; None: there is none to speak of, or it does not shrink."""
+    """Seconds until the backlog is gone at the present rates; None: there is hardly any, or it does not shrink."""
 
 
 class Health(msgspec.Struct, omit_defaults=True):

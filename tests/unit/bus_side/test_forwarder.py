@@ -13,10 +13,10 @@ from bridge.bus_side.bell import Bell
 from bridge.bus_side.forwarder import Forwarder
 from bridge.bus_side.lanes import Budget
 from bridge.bus_side.link import Link
-from bridge.bus_side.sink import SinkAgain, SinkAway, SinkFenced
+from bridge.bus_side.sink import SinkAgain, SinkAway, SinkFenced, Written
 from bridge.log import doorbell
 from bridge.log.cursor import Cursor
-from bridge.log.doorbell import Doorbell
+from bridge.log.doorbell import Doorbell, Health
 from bridge.log.record import EVENT
 from tests.support.kafka.feed import Feed
 from tests.unit.log.lane import LOG_ID
@@ -47,7 +47,7 @@ class MemorySink:
                 self.positions[batch.lane] = batch.position
         if error is not None:
             raise error
-        return sum(len(batch.records) for batch in batches)
+        return Written({batch.lane: len(batch.records) for batch in batches}, 7, {"invalid-record": 1})
 
     async def stop(self):
         """Nothing to let go of."""
@@ -95,6 +95,13 @@ class Bench:
         self.bus_bell.close()
         self.feed.close()
 
+    def health(self):
+        """The last one told."""
+        return next((note.health for note in reversed(self.notes) if note.health is not None), Health("untold"))
+
+    def waiting(self):
+        return sum(lane.waiting_records for lane in self.health().figures.lanes.values())
+
     def states(self):
         return list(dict.fromkeys(note.health.state for note in self.notes if note.health is not None))
 
@@ -126,6 +133,36 @@ async def test_once_and_in_order_whatever_fails(tmp_path, failures):
     told = [note.forwarded["normal"] for note in bench.notes if "normal" in note.forwarded]
     assert told[-1] == 501
     assert told == sorted(told)
+
+
+async def test_figures_tell_what_was_done_and_what_waits(tmp_path):
+    sink = MemorySink()
+    sink.failures = [(SinkAway("no answer"), False), (SinkAgain("too slow"), False)]
+    bench = Bench(tmp_path, sink)
+    bench.feed.publish(["dev-1"], 250)
+    bench.feed.publish(["dev-2"], 30, "state")
+    await bench.run(lambda: bench.health().forwarded_records == 280 and not bench.waiting())
+    health = bench.health()
+    figures = health.figures
+    writes = figures.transactions_committed
+    assert {name: lane.forwarded_records for name, lane in figures.lanes.items()} == {"normal": 250, "state": 30}
+    assert all(lane.forwarded_bytes > 50 * lane.forwarded_records for lane in figures.lanes.values())
+    assert (figures.transactions_aborted, figures.retries) == (2, 2)
+    assert (figures.wire_bytes, figures.dead_letters) == (7 * writes, {"invalid-record": writes})
+    assert (health.state, health.detail, health.last_error) == ("connected", "", "no answer")
+    assert health.tried_what.startswith("to write ")
+
+
+async def test_a_sink_that_is_away_leaves_the_backlog_in_the_figures(tmp_path):
+    sink = MemorySink()
+    sink.failures = [(SinkAway("no answer"), False)] * 10_000
+    bench = Bench(tmp_path, sink)
+    bench.feed.publish(["dev-1"], 40)
+    await bench.run(lambda: bench.waiting() and bench.health().figures.retries > 3)
+    lane = bench.health().figures.lanes["normal"]
+    assert lane.waiting_records == 40
+    assert 40 * 50 < lane.waiting_bytes < 40 * 500
+    assert bench.health().figures.catch_up_s is None
 
 
 async def test_goes_on_by_the_cursor_where_the_sink_knows_nothing(tmp_path):

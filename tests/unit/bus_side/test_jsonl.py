@@ -33,7 +33,8 @@ async def started(directory, rotate_bytes=1 << 20, log_id=LOG_ID):
 async def test_a_line_a_record(tmp_path):
     sink, held = await started(tmp_path / "out")
     assert held == {}
-    assert await sink.write([batch(1), batch(2, payload=b"\xff")]) == 2
+    written = await sink.write([batch(1), batch(2, payload=b"\xff")])
+    assert written.records == {"normal": 2}
     await sink.stop()
     first, second = lines(tmp_path / "out")
     assert (first["topic"], first["key"], first["timestamp"], first["value"]) == ("telemetry", "dev-1", 1000, "hello")
@@ -79,7 +80,8 @@ async def test_tombstones_and_what_is_not_forwarded(tmp_path):
     context = encode_context("dev-1", "", "device-state")
     release = Record(1, RELEASE, 0, 9, 0, 0, bytes(16), context, b"", b"")
     removed = Record(2, DOCUMENT, TOMBSTONE, 0, 0, 0, bytes(16), context, b"", b"")
-    assert await sink.write([LaneBatch("normal", [release, removed], 3)]) == 1
+    written = await sink.write([LaneBatch("normal", [release, removed], 3)])
+    assert written.records == {"normal": 1}
     await sink.stop()
     (line,) = lines(tmp_path)
     assert "value" not in line
