@@ -32,7 +32,7 @@ from bridge.device_side.lock import DirectoryLock, Locked
 from bridge.device_side.overview import Overview
 from bridge.device_side.pipeline import Pipeline
 from bridge.device_side.retained import Retained
-from bridge.device_side.routing import Routing
+from bridge.routing import Routing
 from bridge.device_side.supervisor import BusSide
 from bridge.device_side.sys_topics import SysTopics
 from bridge.device_side.systemd import Notifier

@@ -17,7 +17,7 @@ from bridge.device_side.connection import Connection
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.exchanges import Exchanges, TooManyExchanges
 from bridge.device_side.handshakes import Opened
-from bridge.device_side.routing import Routing
+from bridge.routing import Routing
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log import record as rec
 from bridge.log.errors import LogError, LogFull, RecordTooLarge

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.config import Route
-from bridge.device_side.routing import Routing
+from bridge.routing import Routing
 from bridge.mqtt.topics import is_valid_filter, is_valid_name, matches
 
 LEVELS = st.sampled_from(["a", "b", "", "$SYS", "dev-1"])
