@@ -180,6 +180,19 @@ class Queue(msgspec.Struct, frozen=True):
     """Between two writes of the local cursor (Kafka holds the exact one)."""
 
 
+class CloudEvents(msgspec.Struct, frozen=True):
+    """Attributes of a route's records with `format = "cloudevents"`; {gateway}, {device} and {topic} (of MQTT) in them
+    are filled in."""
+
+    type: str = "busbridge.message"
+    """What kind of event it is; should begin with the reversed name of a domain of yours."""
+    source: str = "/busbridge/{gateway}/{device}"
+    """A URI reference."""
+    subject: str = "{topic}"
+    dataschema: str | None = None
+    """URI of what describes the data."""
+
+
 class Route(msgspec.Struct, frozen=True):
     """Where a topic goes; the first route that matches decides."""
 
@@ -188,6 +201,14 @@ class Route(msgspec.Struct, frozen=True):
     lane: str = "normal"
     seal: Literal["plain", "seal"] = "seal"
     recipients: tuple[str, ...] = ()
+    key: str = "device"
+    """Of the record: "device"; "{2}", the second level of the MQTT topic (none, if there is no such level); "none"."""
+    partition: str = "key"
+    """What decides it: "key" (murmur2, as Kafka's Java client does it; without a key, the device); "device"; a number,
+    "0"; or "any", which keeps no order."""
+    format: Literal["headers", "cloudevents"] = "headers"
+    """`cloudevents`: the attributes of CloudEvents 1.0 beside our own headers (Kafka's binary mode)."""
+    cloudevents: CloudEvents = CloudEvents()
 
 
 class Recipient(msgspec.Struct, frozen=True):

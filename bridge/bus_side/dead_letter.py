@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bridge.bus_side.records import Header
+from bridge.bus_side.cloud_event import Header
 from bridge.bus_side.refusals import Refusal
 
 NO_TIMESTAMP: Final = -1

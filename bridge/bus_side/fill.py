@@ -10,6 +10,7 @@ import msgspec
 from aiokafka import codec
 
 from bridge.bus_side.dead_letter import NO_TIMESTAMP, letters_of
+from bridge.bus_side.forms import NO_ROUTES, By, Forms
 from bridge.bus_side.letter import Letter
 from bridge.bus_side.record_batch import Compress, RecordBatch, Stream, encode_stream
 from bridge.bus_side.records import Shape, Shapes, headers_of
@@ -44,6 +45,26 @@ class Lot:
     def clear(self) -> None:
         self.batches, self.firsts, self.current = [], [], None
 
+    def take(self, other: Lot) -> None:
+        """What is in the other one goes out behind what is in this one."""
+        self.batches += other.batches
+        self.firsts += other.firsts
+
+
+class LooseLot(Lot):
+    """What may go to any partition: in each transaction to one, in the next to the next, so that batches are full."""
+
+    def __init__(self, topic: Topic) -> None:
+        super().__init__(topic.name, topic.partitions[0])
+        self._partitions = topic.partitions
+        self._turn = 0
+
+    def clear(self) -> None:
+        """As a lot, and on to the next partition."""
+        super().clear()
+        self._turn = (self._turn + 1) % len(self._partitions)
+        self.partition = self._partitions[self._turn]
+
 
 class Place(msgspec.Struct, gc=False):
     """Where a stream's records go, and what is the same in all of them."""
@@ -65,6 +86,7 @@ class Fill:
         refusals: Refusals,
         log_id: bytes,
         stays: Callable[[str, int], bool],
+        forms: Forms = NO_ROUTES,
     ) -> None:
         """`stays`: whether the record of a lane with that number is a dead letter that this gateway keeps already."""
         self._gateway = gateway
@@ -77,6 +99,8 @@ class Fill:
         self._transactional = kafka.delivery == "exactly_once"
         self._shapes: dict[str, Shapes[Place]] = {}
         self._lots: dict[tuple[str, int], Lot] = {}
+        self._forms = forms
+        self._loose: dict[str, LooseLot] = {}
         self.buried: Counter[tuple[str, Refusal]] = Counter()
         """Dead letters of the last `fill`, by topic and why."""
         self.records: Counter[str] = Counter()
@@ -92,10 +116,14 @@ class Fill:
         if self._topics.changed():
             self._shapes.clear()
             self._lots.clear()
-        for lot in self._lots.values():
+            self._loose.clear()
+        for lot in (*self._lots.values(), *self._loose.values()):
             lot.clear()
         for batch in batches:
             await self._fill_lane(batch)
+        for loose in self._loose.values():
+            if loose.batches:
+                self._lot(loose.topic, loose.partition).take(loose)
         return self._full_lots()
 
     async def tell(self, events: Sequence[tuple[str, Record]]) -> list[Lot]:
@@ -121,7 +149,9 @@ class Fill:
         lane = batch.lane
         shapes = self._shapes.get(lane)
         if shapes is None:
-            shapes = self._shapes[lane] = Shapes(self._gateway, lane, self._log_id, self._kafka.shape_cache)
+            shapes = self._shapes[lane] = Shapes(
+                self._gateway, lane, self._log_id, self._kafka.shape_cache, self._forms
+            )
         doomed = self._refusals.of_lane(lane)
         self.records[lane] += len(batch.records)
         for record in batch.records:
@@ -146,11 +176,25 @@ class Fill:
                 self._open(place.lot, lane, record).append(place.stream, record.seq, record.payload, ms)
 
     async def _place(self, shape: Shape[Place]) -> Place:
-        stream = encode_stream(shape.key, shape.headers, numbered=shape.numbered, tombstone=shape.tombstone)
+        stream = encode_stream(
+            shape.key, shape.headers, numbered=shape.numbered, tombstone=shape.tombstone, event_id=shape.event_id
+        )
         topic = await self._topics.find(shape.topic)
         if isinstance(topic, Refusal):
             return Place(Lot(shape.topic, 0), stream, topic)
-        return Place(self._lot(topic.name, topic.partition(shape.key)), stream)
+        lot = self._lot_by(topic, shape.by)
+        if lot is None:
+            refusal = Refusal("unknown-partition", f"the topic {topic.name!r} has no partition {shape.by!r}")
+            return Place(Lot(shape.topic, 0), stream, refusal)
+        return Place(lot, stream)
+
+    def _lot_by(self, topic: Topic, by: By) -> Lot | None:
+        """By what decides the partition; None: the topic has no partition of that number."""
+        if by is None:
+            return self._loose.setdefault(topic.name, LooseLot(topic))
+        if isinstance(by, int):
+            return self._lot(topic.name, by) if by in topic.partitions else None
+        return self._lot(topic.name, topic.partition(by))
 
     def _lot(self, topic: str, partition: int) -> Lot:
         lot = self._lots.get((topic, partition))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from bridge.bus_side.forms import NO_ROUTES, Forms
 from bridge.bus_side.records import Shape, Shapes, headers_of
 from bridge.bus_side.sink import LaneBatch, SinkAway, Written
 from bridge.config import Jsonl
@@ -53,9 +54,10 @@ class JsonlSink:
 
     holds_positions = True
 
-    def __init__(self, gateway: str, settings: Jsonl) -> None:
+    def __init__(self, gateway: str, settings: Jsonl, forms: Forms = NO_ROUTES) -> None:
         self._gateway = gateway
         self._settings = settings
+        self._forms = forms
         self._directory = settings.directory
         self._state = _State("", {}, 1, 0)
         self._shapes: dict[str, Shapes[None]] = {}
@@ -65,7 +67,7 @@ class JsonlSink:
     async def start(self, lanes: Sequence[str], log_id: bytes) -> dict[str, int]:
         """Cuts off what a crash left behind the last position; see `Sink.start`. Raises SinkAway."""
         await self.stop()
-        self._shapes = {lane: Shapes(self._gateway, lane, log_id, _SHAPES_MAX) for lane in lanes}
+        self._shapes = {lane: Shapes(self._gateway, lane, log_id, _SHAPES_MAX, self._forms) for lane in lanes}
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._state = self._load()

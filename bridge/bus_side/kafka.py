@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from bridge.bus_side.access import Access, AccessError
 from bridge.bus_side.fill import Fill, Lot
+from bridge.bus_side.forms import NO_ROUTES, Forms
 from bridge.bus_side.letter import LetterBox, NotKept
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import committed_offset, group_coordinator
@@ -44,6 +45,7 @@ class KafkaSink:
         noise: Noise,
         compacted: frozenset[str],
         letters: LetterBox,
+        forms: Forms = NO_ROUTES,
     ) -> None:
         """Args:
         compacted: topics that are made compacted, where this gateway makes topics.
@@ -55,6 +57,7 @@ class KafkaSink:
         self._noise = noise
         self._compacted = compacted
         self._letters = letters
+        self._forms = forms
         self._exactly_once = kafka.delivery == "exactly_once"
         self._producer: LaneProducer | None = None
         self._fill: Fill | None = None
@@ -79,7 +82,7 @@ class KafkaSink:
             async with asyncio.timeout(self._kafka.request_timeout * _START_LIMITS):
                 await producer.start()
                 topics = self._topics(producer)
-                self._fill = Fill(self._gateway, self._kafka, topics, self._refusals, log_id, self._stays)
+                self._fill = Fill(self._gateway, self._kafka, topics, self._refusals, log_id, self._stays, self._forms)
                 held = await self._positions(producer, topics, lanes) if self._exactly_once else {}
         except AccessError as error:
             raise SinkAway(str(error)) from error

@@ -27,6 +27,7 @@ from bridge.bus_side.bell import Bell
 from bridge.bus_side.consumer import Consumer
 from bridge.bus_side.dead_letter_log import DeadLetterLog
 from bridge.bus_side.downlink_log import DownlinkLog
+from bridge.bus_side.forms import Forms
 from bridge.bus_side.forwarder import Forwarder
 from bridge.bus_side.jsonl import JsonlSink
 from bridge.bus_side.kafka import KafkaSink
@@ -155,15 +156,16 @@ def _dead_letter_log(config: Config) -> DeadLetterLog:
 
 
 def _sink(config: Config, noise: Noise, letters: DeadLetterLog) -> tuple[Sink, str]:
+    forms = Forms(config.routes)
     if config.kafka is not None:
         hasten_transactions(config.kafka.retry_backoff)
         servers = ", ".join(config.kafka.bootstrap_servers)
         know_invalid_records()
         compacted = frozenset([config.state.topic]) if config.state is not None else frozenset[str]()
-        sink = KafkaSink(config.gateway.id, config.kafka, Access(config.kafka), noise, compacted, letters)
+        sink = KafkaSink(config.gateway.id, config.kafka, Access(config.kafka), noise, compacted, letters, forms)
         return sink, f"Kafka ({servers})"
     if config.jsonl is not None:
-        return JsonlSink(config.gateway.id, config.jsonl), f"the directory {config.jsonl.directory}"
+        return JsonlSink(config.gateway.id, config.jsonl, forms), f"the directory {config.jsonl.directory}"
     raise ValueError("neither [kafka] nor [jsonl] is configured: there is nothing for the bus side to do")
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from crc32c import crc32c
 
-from bridge.bus_side.records import Header
+from bridge.bus_side.cloud_event import Header, rfc3339
 
 Compress = Callable[[bytes], bytes]
 
@@ -51,6 +51,11 @@ def varint(value: int) -> bytes:
     return _VARINTS[value] if 0 <= value < _TABLE_SIZE else _varint(value)
 
 
+_SEQ: Final = varint(3) + b"seq"
+_CE_ID: Final = varint(5) + b"ce_id"
+_CE_TIME: Final = varint(7) + b"ce_time"
+
+
 class Stream(msgspec.Struct, gc=False):
     """What is the same for each record of a stream, encoded."""
 
@@ -60,17 +65,28 @@ class Stream(msgspec.Struct, gc=False):
     """Their count, and all but the value of `seq`."""
     numbered: bool
     tombstone: bool
+    common: bool
+    """Numbered, and its value is neither null nor a CloudEvent's."""
+    event_id: bytes
+    """Not empty: a CloudEvent's `ce_id`, without the sequence number."""
 
 
-def encode_stream(key: bytes, headers: Sequence[Header], *, numbered: bool, tombstone: bool) -> Stream:
-    """The constant part of records with these headers; a numbered one gets `seq` behind them. No key: `b""`."""
-    parts = [varint(len(headers) + numbered)]
+def encode_stream(
+    key: bytes, headers: Sequence[Header], *, numbered: bool, tombstone: bool, event_id: bytes = b""
+) -> Stream:
+    """The constant part of records with these headers; a numbered one gets `seq` behind them. No key: `b""`.
+
+    `event_id`: not empty for a CloudEvent, whose `ce_id` and `ce_time` come before `seq`; the number ends the `ce_id`.
+    """
+    parts = [varint(len(headers) + numbered + (2 if event_id else 0))]
     for name, value in headers:
         encoded = name.encode()
         parts += (varint(len(encoded)), encoded, varint(len(value)), value)
-    if numbered:
-        parts.append(varint(3) + b"seq")
-    return Stream(varint(len(key)) + key if key else _NULL, b"".join(parts), numbered, tombstone)
+    if numbered and not event_id:
+        parts.append(_SEQ)
+    held = varint(len(key)) + key if key else _NULL
+    common = numbered and not tombstone and not event_id
+    return Stream(held, b"".join(parts), numbered, tombstone, common, event_id)
 
 
 class RecordBatch:
@@ -97,7 +113,7 @@ class RecordBatch:
             self._first_ms = self._last_ms = timestamp_ms
         delta = timestamp_ms - self._first_ms
         size = len(value)
-        if stream.numbered and not stream.tombstone:
+        if stream.common:
             digits = b"%d" % seq
             body = b"".join(
                 (
@@ -113,7 +129,7 @@ class RecordBatch:
                 )
             )
         else:
-            body = _uncommon(stream, seq, value, delta, count)
+            body = _uncommon(stream, seq, value, delta, count, timestamp_ms)
         size = len(body)
         total = self._bytes + size + 5  # a length takes at most five bytes
         if total > self._max_bytes and count:
@@ -172,8 +188,16 @@ class RecordBatch:
         return self._built
 
 
-def _uncommon(stream: Stream, seq: int, value: bytes, delta: int, count: int) -> bytes:
+def _uncommon(stream: Stream, seq: int, value: bytes, delta: int, count: int, timestamp_ms: int) -> bytes:
     held = _NULL if stream.tombstone else varint(len(value)) + value
     digits = b"%d" % seq
     number = varint(len(digits)) + digits if stream.numbered else b""
-    return b"".join((b"\0", varint(delta), varint(count), stream.key, held, stream.headers, number))
+    event = _event(stream.event_id, digits, timestamp_ms) if stream.event_id else b""
+    return b"".join((b"\0", varint(delta), varint(count), stream.key, held, stream.headers, event, number))
+
+
+def _event(event_id: bytes, digits: bytes, timestamp_ms: int) -> bytes:
+    """`ce_id`, `ce_time`, and the name of `seq`, which stands behind them."""
+    moment = rfc3339(timestamp_ms)
+    size = varint(len(event_id) + len(digits))
+    return b"".join((_CE_ID, size, event_id, digits, _CE_TIME, varint(len(moment)), moment, _SEQ))

@@ -10,12 +10,14 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from bridge.bus_side.cloud_event import Header, changing_headers, constant_headers
+from bridge.bus_side.forms import NO_ROUTES, By, Forms, by_of, key_of
 from bridge.log import record as log_record
 from bridge.log.record import Record, decode_context, decode_headers
 
-Header = tuple[str, bytes]
 Place = TypeVar("Place")
 
+_NS_PER_MS: Final = 1_000_000
 _FORWARDED: Final = frozenset({log_record.MESSAGE, log_record.DOCUMENT, log_record.EVENT})
 
 
@@ -31,6 +33,10 @@ class Shape(msgspec.Struct, Generic[Place]):
     """`seq` is the last header."""
     tombstone: bool
     """The value is null."""
+    by: By = b""
+    """What decides the partition."""
+    event_id: bytes = b""
+    """Not empty: a CloudEvent; its `ce_id` without the sequence number."""
     place: Place | None = None
     """The sink's own: where it puts records of this shape; None until it has looked."""
 
@@ -38,7 +44,10 @@ class Shape(msgspec.Struct, Generic[Place]):
 class Shapes(Generic[Place]):
     """The shapes of one lane of one log; remembers at most `limit` of them."""
 
-    def __init__(self, gateway: str, lane: str, log_id: bytes, limit: int) -> None:
+    def __init__(self, gateway: str, lane: str, log_id: bytes, limit: int, forms: Forms = NO_ROUTES) -> None:
+        self._forms = forms
+        self._id = gateway
+        self._event_id = f"{log_id.hex()}/{lane}/".encode()
         self._gateway = ("gateway", gateway.encode())
         self._lane: list[Header] = [("lane", lane.encode()), ("log", log_id.hex().encode())]
         self._limit = limit
@@ -67,14 +76,28 @@ class Shapes(Generic[Place]):
 
     def _make(self, record: Record) -> Shape[Place]:
         device, topic, target = decode_context(record.context)
-        headers = self._headers(record, topic)
+        own = list(decode_headers(record.headers))
+        if record.kind == log_record.MESSAGE:
+            return self._message(record, device, topic, target, own)
+        key, headers = device.encode(), [self._gateway, *own]
         numbered = record.kind != log_record.EVENT
-        return Shape(target, device.encode(), headers, numbered, bool(record.flags & log_record.TOMBSTONE))
+        return Shape(target, key, headers, numbered, bool(record.flags & log_record.TOMBSTONE), key)
+
+    def _message(self, record: Record, device: str, topic: str, target: str, own: list[Header]) -> Shape[Place]:
+        route = self._forms.of(device, topic, target)
+        key = key_of(route, device, topic)
+        shape: Shape[Place] = Shape(target, key, [], numbered=True, tombstone=False)
+        shape.by = by_of(route, device, key)
+        if route.format == "cloudevents":
+            sealed = any(name == "seal" for name, _ in own)
+            own = constant_headers(
+                route.cloudevents, own, gateway=self._id, device=device, topic=topic, key=key, sealed=sealed
+            )
+            shape.event_id = self._event_id
+        shape.headers = [*self._headers(record, topic), *own]
+        return shape
 
     def _headers(self, record: Record, topic: str) -> list[Header]:
-        own = list(decode_headers(record.headers))
-        if record.kind != log_record.MESSAGE:
-            return [self._gateway, *own]
         clock = b"synchronised" if record.flags & log_record.CLOCK_SYNCHRONISED else b"unsynchronised"
         return [
             ("mqtt-topic", topic.encode()),
@@ -83,12 +106,12 @@ class Shapes(Generic[Place]):
             self._gateway,
             *self._lane,
             ("clock", clock),
-            *own,
         ]
 
 
 def headers_of(shape: Shape[Place], record: Record) -> list[Header]:
-    """The record's own headers: the shape's, and its sequence number."""
-    if shape.numbered:
-        return [*shape.headers, ("seq", b"%d" % record.seq)]
-    return shape.headers
+    """The record's own headers: the shape's, and what differs from record to record."""
+    if not shape.numbered:
+        return shape.headers
+    event = changing_headers(shape.event_id, record.seq, record.wall_ns // _NS_PER_MS) if shape.event_id else ()
+    return [*shape.headers, *event, ("seq", b"%d" % record.seq)]

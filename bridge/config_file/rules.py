@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from bridge.address import AddressError, is_loopback
 from bridge.config import KIB, Config, Kafka, KafkaSecurity, Lane, Listener, Route
 from bridge.config_file.errors import Finding, KeyPath
+from bridge.config_file.route_rules import route_doubts, route_findings
 from bridge.device_filter import DeviceFilter
 from bridge.mqtt.topics import SHARE_PREFIX, is_valid_filter
 from bridge.units import format_size
@@ -53,7 +54,8 @@ def second_thoughts(config: Config) -> list[Finding]:
         for name in config.recipients
         if name not in sealed_for
     ]
-    return unused_lanes + unused_keys
+    doubts = [doubt for index, route in enumerate(config.routes) for doubt in route_doubts(route, ("routes", index))]
+    return unused_lanes + unused_keys + doubts
 
 
 def _gateway_id(config: Config) -> Iterator[Finding]:
@@ -135,6 +137,7 @@ def _routes(config: Config) -> Iterator[Finding]:
         yield from _kafka_topic((*path, "topic"), route.topic)
         yield from _lane_name((*path, "lane"), route.lane)
         yield from _recipients(config, route, path)
+        yield from route_findings(route, path)
         if config.state is not None and route.lane == config.state.lane:
             problem = f'"{route.lane}" is the lane of the device documents'
             yield Finding((*path, "lane"), problem, "any other lane", needs=(("state", "lane"),))

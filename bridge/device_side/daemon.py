@@ -32,7 +32,6 @@ from bridge.device_side.lock import DirectoryLock, Locked
 from bridge.device_side.overview import Overview
 from bridge.device_side.pipeline import Pipeline
 from bridge.device_side.retained import Retained
-from bridge.routing import Routing
 from bridge.device_side.supervisor import BusSide
 from bridge.device_side.sys_topics import SysTopics
 from bridge.device_side.systemd import Notifier
@@ -45,6 +44,7 @@ from bridge.log.record import Record
 from bridge.log.settings import LogSettings
 from bridge.message import Message
 from bridge.mqtt.session import Session
+from bridge.routing import Routing
 from bridge.security.acl import Acl
 from bridge.security.envelope import Sealer
 from bridge.security.keys import KeyFileError, load_public

@@ -17,13 +17,13 @@ from bridge.device_side.connection import Connection
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.exchanges import Exchanges, TooManyExchanges
 from bridge.device_side.handshakes import Opened
-from bridge.routing import Routing
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log import record as rec
 from bridge.log.errors import LogError, LogFull, RecordTooLarge
 from bridge.message import Message
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
+from bridge.routing import Routing
 from bridge.security.acl import Acl
 from bridge.security.envelope import Headers, Sealer
 

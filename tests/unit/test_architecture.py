@@ -17,7 +17,18 @@ ROOT = Path(__file__).parents[2]
 
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"device_side", "bus_side", "admin", "log", "mqtt", "security", "config_file", "journal", "routing", "message"},
+    "cli": {
+        "device_side",
+        "bus_side",
+        "admin",
+        "log",
+        "mqtt",
+        "security",
+        "config_file",
+        "journal",
+        "routing",
+        "message",
+    },
     "device_side": {"admin", "log", "mqtt", "security", "config_file", "journal", "routing", "message"},
     "bus_side": {"log", "mqtt", "security", "config_file", "journal", "routing", "message"},
     "admin": {"log", "security"},

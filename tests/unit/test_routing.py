@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.config import Route
-from bridge.routing import Routing
 from bridge.mqtt.topics import is_valid_filter, is_valid_name, matches
+from bridge.routing import Routing
 
 LEVELS = st.sampled_from(["a", "b", "", "$SYS", "dev-1"])
 TOPICS = st.lists(LEVELS, min_size=1, max_size=4).map("/".join).filter(is_valid_name)

@@ -1,0 +1,62 @@
+"""What has to fit together in one route, a function a rule; like `rules`, it touches no file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from bridge.config import CloudEvents, Route
+from bridge.config_file.errors import Finding, KeyPath
+
+_KEY = re.compile(r"device|none|\{[1-9][0-9]{0,2}\}")
+_PARTITION = re.compile(r"key|device|any|[0-9]{1,6}", re.ASCII)
+_PLACEHOLDER = re.compile(r"\{(gateway|device|topic)\}")
+_URI_REFERENCE = re.compile(r"(?:[A-Za-z0-9._~:/?#@!$&'()*+,;=\[\]-]|%[0-9A-Fa-f]{2})+")
+"""Its characters (RFC 3986 §2)."""
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.+")
+_PLACEHOLDERS: Final = "{gateway}, {device} and {topic}"
+
+
+def route_findings(route: Route, path: KeyPath) -> Iterator[Finding]:
+    """What does not fit in the route at `path`."""
+    if not _KEY.fullmatch(route.key):
+        yield Finding((*path, "key"), f'"{route.key}" is no key', '"device", "{2}" (a level of the topic), "none"')
+    if not _PARTITION.fullmatch(route.partition):
+        allowed = '"key", "device", "any", or a partition\'s number as a text, like "0"'
+        yield Finding((*path, "partition"), f'"{route.partition}" decides no partition', allowed)
+    yield from _cloud_events(route, (*path, "cloudevents"))
+
+
+def route_doubts(route: Route, path: KeyPath) -> Iterator[Finding]:
+    """What a route gives up, so that nobody gives it up unawares."""
+    gone = "the records of one device may stand in several partitions, so that their order is not kept"
+    if route.partition == "any":
+        yield Finding((*path, "partition"), gone)
+    elif route.partition == "key" and route.key.startswith("{") and not _constant(route):
+        also = f"{gone} among messages that differ in that level"
+        yield Finding((*path, "key"), f'{also}; partition = "device" keeps it')
+
+
+def _constant(route: Route) -> bool:
+    """Whether the level that is the key is the same in all messages of a device."""
+    levels = route.filter.split("/")
+    number = int(route.key.strip("{}"))
+    return number <= len(levels) and levels[number - 1] not in ("+", "#")
+
+
+def _cloud_events(route: Route, path: KeyPath) -> Iterator[Finding]:
+    settings = route.cloudevents
+    if route.format != "cloudevents" and settings != CloudEvents():
+        yield Finding(path, f'is not used with format = "{route.format}"', 'format = "cloudevents" beside it')
+    for name in ("type", "source", "subject"):
+        text = _PLACEHOLDER.sub("", getattr(settings, name))
+        if "{" in text or "}" in text:
+            yield Finding((*path, name), "has a placeholder that is not known", _PLACEHOLDERS)
+    if not settings.type:
+        yield Finding((*path, "type"), "is empty", "a text")
+    if not _URI_REFERENCE.fullmatch(_PLACEHOLDER.sub("x", settings.source)):
+        yield Finding((*path, "source"), f'"{settings.source}" is no URI reference', "as RFC 3986 §4.1 has it")
+    schema = settings.dataschema
+    if schema is not None and not (_URI.fullmatch(schema) and _URI_REFERENCE.fullmatch(schema)):
+        yield Finding((*path, "dataschema"), f'"{schema}" is no absolute URI', "https://…")

@@ -1,0 +1,77 @@
+"""The settings of a route: what is allowed, and what a person is told that it gives up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge import config_file
+from bridge.config_file import ConfigErrors
+
+ROUTE = """\
+[gateway]
+id = "gw-001"
+[[listeners]]
+bind = "127.0.0.1:1883"
+anonymous = true
+[kafka]
+bootstrap_servers = ["kafka-1:9092"]
+[[routes]]
+filter = "devices/{device}/telemetry/#"
+topic = "telemetry"
+seal = "plain"
+"""
+
+
+def parse(lines: str) -> config_file.Config:
+    return config_file.parse(ROUTE + lines, base=Path("/etc/busbridge"), name="busbridge.toml")
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        ('key = "{0}"', "routes[0].key"),
+        ('key = "topic"', "routes[0].key"),
+        ('partition = "-1"', "routes[0].partition"),
+        ('partition = "round-robin"', "routes[0].partition"),
+        ('cloudevents = { type = "x" }', "routes[0].cloudevents"),
+        ('format = "cloudevents"\ncloudevents = { type = "" }', "routes[0].cloudevents.type"),
+        ('format = "cloudevents"\ncloudevents = { type = "{devices}" }', "routes[0].cloudevents.type"),
+        ('format = "cloudevents"\ncloudevents = { source = "not a URI" }', "routes[0].cloudevents.source"),
+        ('format = "cloudevents"\ncloudevents = { source = "" }', "routes[0].cloudevents.source"),
+        ('format = "cloudevents"\ncloudevents = { dataschema = "/relative" }', "routes[0].cloudevents.dataschema"),
+    ],
+)
+def test_wrong_settings_are_named(lines: str, key: str) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        parse(lines)
+    assert [each.key for each in caught.value.errors] == [key]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "",
+        'key = "none"',
+        'key = "{2}"',
+        'key = "{1}"',
+        'key = "{4}"\npartition = "device"',
+        'partition = "0"',
+        'format = "cloudevents"\ncloudevents = { source = "//example.com/{device}", dataschema = "urn:x:y" }',
+    ],
+)
+def test_what_keeps_the_order_is_not_warned_of(lines: str) -> None:
+    assert config_file.warnings(parse(lines)) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('partition = "any"', "routes[0].partition: the records of one device may stand in several partitions"),
+        ('key = "{4}"', 'partition = "device" keeps it'),
+    ],
+)
+def test_what_gives_the_order_up_is_said(lines: str, words: str) -> None:
+    (warning,) = config_file.warnings(parse(lines))
+    assert words in warning
