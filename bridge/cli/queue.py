@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from bridge.cli import queue_dead_letters
 from bridge.cli.failure import FOUND, USAGE, Failure, plainly
+from bridge.cli.queue_source import (
+    Advance,
+    Directory,
+    Lanes,
+    end_with_the_reader,
+    open_lanes,
+    output,
+    progress,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from bridge.log.forensics import LaneFiles
-
-PROGRESS_FROM = 256 << 20
-"""Bytes from which on a progress bar is worth its flicker."""
-
-Directory = Annotated[
-    Path, typer.Argument(metavar="DIR", help="A gateway's data directory, or the directory of one lane.")
-]
-Lanes = Annotated[list[str] | None, typer.Option("--lane", help="Only this lane; may be repeated.")]
 
 
 def commands() -> typer.Typer:
@@ -30,6 +31,7 @@ def commands() -> typer.Typer:
     group.command("inspect")(inspect)
     group.command("verify")(verify)
     group.command("export")(export)
+    group.command("dead-letters")(queue_dead_letters.dead_letters)
     return group
 
 
@@ -47,11 +49,12 @@ def inspect(
     Example:
       busbridge queue inspect /var/lib/busbridge
     """
-    from bridge.cli.queue_report import Report, lane_report
+    from bridge.cli.queue_report import make_report
 
-    lanes, daemon = _open(directory, lane)
-    with plainly(), _progress(lanes, "Reading") as advance:
-        report = Report(str(directory), daemon, [lane_report(files, daemon, advance) for files in lanes])
+    end_with_the_reader()
+    lanes, daemon = open_lanes(directory, lane)
+    with plainly(), progress(size_of(lanes), "Reading") as advance:
+        report = make_report(directory, lanes, daemon, advance)
     if as_json:
         import msgspec
 
@@ -62,34 +65,34 @@ def inspect(
         print_report(report)
 
 
-def verify(directory: Directory, lane: Lanes = None) -> None:
+def verify(
+    directory: Directory,
+    lane: Lanes = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array, an object a lane.")] = False,
+) -> None:
     """Check every frame and what joins them; say where damage begins: file, byte, record. Exit code 3: there is some.
 
     \b
-    Example:
+    Examples:
       busbridge queue verify /var/lib/busbridge
+      busbridge queue verify /var/lib/busbridge --json | jq '.[].damage'
     """
-    from bridge.log.forensics import LaneWalk, faults
-    from bridge.log.forensics_segment import Damage
+    from bridge.cli.queue_check import check_lane
 
-    lanes, daemon = _open(directory, lane)
-    damages = 0
-    with plainly(), _progress(lanes, "Checking") as advance:
-        for files in lanes:
-            frames = records = 0
-            found: list[Damage] = []
-            walk = LaneWalk(files, live=daemon is not None)
-            for item in walk:
-                if isinstance(item, Damage):
-                    found.append(item)
-                else:
-                    frames, records = frames + 1, records + len(item.records)
-                    advance(item.size)
-            found += faults(files, walk)
-            damages += len(found)
-            for damage in found:
-                print(f"{files.name}: {damage}")
-            print(f"{files.name}: {records} records in {frames} frames are good")
+    end_with_the_reader()
+    lanes, daemon = open_lanes(directory, lane)
+    with plainly(), progress(size_of(lanes), "Checking") as advance:
+        checked = [check_lane(files, live=daemon is not None, advance=advance) for files in lanes]
+    if as_json:
+        import msgspec
+
+        print(msgspec.json.encode(checked).decode())
+    else:
+        for each in checked:
+            for found in each.damage:
+                print(f"{each.lane}: {found.text}")
+            print(f"{each.lane}: {each.records} records in {each.frames} frames are good")
+    damages = sum(len(each.damage) for each in checked)
     if damages:
         raise Failure(f"{damages} thing{'s' * (damages != 1)} wrong in {directory}", FOUND)
 
@@ -102,7 +105,9 @@ def export(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of standard output.")] = None,
     raw: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write each payload as it is to DIR/LANE/NUMBER instead."),
+        typer.Option(
+            "--payloads", "--raw", metavar="DIR", help="Write each payload as it is to DIR/LANE/NUMBER instead."
+        ),
     ] = None,
 ) -> None:
     """Write the queue's records, a JSON object a line, forwarded or not. `busbridge open` reads it.
@@ -113,16 +118,18 @@ def export(
     \b
     Examples:
       busbridge queue export /var/lib/busbridge --pending --out unsent.jsonl
+      busbridge queue export /var/lib/busbridge --device plc-7 --payloads plc-7
       busbridge queue export /mnt/gw-7/busbridge --device plc-7 | busbridge open --key keys/data-team.key
     """
     if out is not None and raw is not None:
-        raise Failure("give --out or --raw, not both", USAGE)
-    lanes, daemon = _open(directory, lane)
-    with plainly(), _progress(lanes, "Exporting") as advance:
+        raise Failure("give --out or --payloads, not both", USAGE)
+    end_with_the_reader()
+    lanes, daemon = open_lanes(directory, lane)
+    with plainly(), progress(size_of(lanes), "Exporting") as advance:
         if raw is not None:
             damages = _export(lanes, None, raw, pending, device, daemon is not None, advance)
         else:
-            with _output(out) as stream:
+            with output(out) as stream:
                 damages = _export(lanes, stream, None, pending, device, daemon is not None, advance)
     if damages:
         raise Failure(f"{damages} place{'s' * (damages != 1)} could not be read; the rest is exported", FOUND)
@@ -135,7 +142,7 @@ def _export(
     pending: bool,
     device: str | None,
     live: bool,
-    advance: Callable[[int], None],
+    advance: Advance,
 ) -> int:
     """Return how many damages there were."""
     from bridge.cli.queue_export import line_of, wanted, write_payload
@@ -150,51 +157,5 @@ def _export(
             elif raw is not None:
                 write_payload(raw, files.name, item)
             elif stream is not None:
-                stream.write(line_of(files.name, item))
+                stream.write(line_of(files.name, files.log_id, item))
     return damages
-
-
-@contextmanager
-def _output(path: Path | None) -> Iterator[BinaryIO]:
-    """Standard output, or a file that has its name only when it is whole."""
-    if path is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as stream:
-        yield stream
-    temporary.replace(path)
-
-
-def _open(directory: Path, names: list[str] | None) -> tuple[list[LaneFiles], str | None]:
-    """The lanes asked for, and the daemon that runs on them, which is said."""
-    from bridge.cli.queue_lock import daemon_on
-    from bridge.log.forensics import find_lanes
-
-    with plainly():
-        lanes = find_lanes(directory)
-        daemon = daemon_on(directory)
-    if not lanes:
-        raise Failure(f"{directory} is no gateway's data directory, and no lane of one: there is no queue in it", USAGE)
-    unknown = set(names or []) - {files.name for files in lanes}
-    if unknown:
-        there = ", ".join(files.name for files in lanes)
-        raise Failure(f"no lane {', '.join(sorted(unknown))} here; there are: {there}", USAGE)
-    if daemon is not None:
-        print(f"A daemon (process {daemon}) runs on {directory}: this is how it is right now.", file=sys.stderr)
-    return [files for files in lanes if not names or files.name in names], daemon
-
-
-@contextmanager
-def _progress(lanes: list[LaneFiles], what: str) -> Iterator[Callable[[int], None]]:
-    total = sum(files.size() for files in lanes)
-    if total < PROGRESS_FROM or not sys.stderr.isatty():
-        yield lambda size: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda size: progress.advance(task, size)

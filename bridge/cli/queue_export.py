@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,7 +15,10 @@ from bridge.device_side.clock import rfc3339
 from bridge.log import record as rec
 from bridge.log.forensics import LaneFiles, LaneWalk
 from bridge.log.forensics_segment import Damage
-from bridge.log.record import Record, decode_context, decode_headers
+from bridge.log.record import Record, RecordError, decode_context, decode_headers, encode_context
+
+if TYPE_CHECKING:
+    from bridge.bus_side.letter import Letter
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -36,6 +40,16 @@ class Line(msgspec.Struct, omit_defaults=True):
     """Further values of a header that comes more than once."""
     tombstone: bool = False
     """The value is null, not empty."""
+    log: str = ""
+    """The log's id, 32 hexadecimal digits; empty: it is not known."""
+    clock: str = "unsynchronised"
+    """Whether the gateway's clock could be believed when the record came: `synchronised`."""
+    error: str = ""
+    """Of a dead letter: the kind of refusal, as in Kafka's header of that name."""
+    error_detail: str = ""
+    original_partition: int | None = None
+    not_taken: str = ""
+    """Of a dead letter: why the dead-letter topic has it not."""
 
 
 def wanted(
@@ -55,8 +69,26 @@ def wanted(
         advance(item.size)
 
 
-def line_of(lane: str, record: Record) -> bytes:
+def line_of(lane: str, log_id: bytes | None, record: Record) -> bytes:
     """The record's line, with its end. Raises RecordError."""
+    return msgspec.json.encode(fields_of(lane, log_id, record)) + b"\n"
+
+
+def letter_line(letter: Letter) -> bytes:
+    """A dead letter's line, with its end; a record that cannot be decoded has no device, and its payload alone."""
+    record, refusal = letter.record, letter.refusal
+    try:
+        line = fields_of(letter.lane, letter.log_id, record)
+    except RecordError:
+        bare = msgspec.structs.replace(record, context=encode_context("", "", letter.topic), headers=b"")
+        line = fields_of(letter.lane, letter.log_id, bare)
+    line.error, line.error_detail = refusal.error, refusal.detail
+    line.original_partition, line.not_taken = refusal.partition, letter.not_taken
+    return msgspec.json.encode(line) + b"\n"
+
+
+def fields_of(lane: str, log_id: bytes | None, record: Record) -> Line:
+    """What the record's line says. Raises RecordError."""
     device, topic, target = decode_context(record.context)
     headers: dict[str, str] = {}
     repeated: list[tuple[str, str]] = []
@@ -65,7 +97,7 @@ def line_of(lane: str, record: Record) -> bytes:
             repeated.append((name, header_text(value)))
         else:
             headers[name] = header_text(value)
-    line = Line(
+    return Line(
         lane=lane,
         seq=record.seq,
         received=rfc3339(record.wall_ns),
@@ -79,8 +111,9 @@ def line_of(lane: str, record: Record) -> bytes:
         kind=KINDS.get(record.kind, str(record.kind)),
         headers_repeated=repeated,
         tombstone=bool(record.flags & rec.TOMBSTONE),
+        log=log_id.hex() if log_id is not None else "",
+        clock="synchronised" if record.flags & rec.CLOCK_SYNCHRONISED else "unsynchronised",
     )
-    return msgspec.json.encode(line) + b"\n"
 
 
 def write_payload(directory: Path, lane: str, record: Record) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
+from bridge.cli.queue_daemon import way_to_kafka
 from bridge.log import record as rec
 from bridge.log.cursor import Cursor
 from bridge.log.forensics import LaneFiles, LaneWalk, faults
@@ -20,8 +22,10 @@ KINDS = {
     rec.RESET: "reset",
     rec.CHECKPOINT: "checkpoint",
     rec.DESIRED: "desired",
+    rec.CLOCK: "clock",
+    rec.LETTER: "dead letter",
 }
-OF_THE_HANDSHAKE = frozenset({rec.RELEASE, rec.RESET, rec.CHECKPOINT})
+OF_THE_HANDSHAKE = frozenset({rec.RELEASE, rec.RESET, rec.CHECKPOINT, rec.CLOCK})
 """They are the gateway's own and go nowhere."""
 CONTEXTS_MAX = 16_384
 """Whose stream is remembered; memory must not grow with the number of topics."""
@@ -88,10 +92,28 @@ class Report(msgspec.Struct):
     daemon: str | None
     """The process id of the daemon that runs on it."""
     lanes: list[Lane]
+    dead_letters: int = 0
+    """That stay on the gateway, and were not forwarded after all."""
 
 
-def lane_report(files: LaneFiles, daemon: str | None, advance: Callable[[int], None]) -> Lane:
-    """Reads one lane to its end. `advance` is told the bytes done. Raises OSError."""
+def make_report(directory: Path, lanes: list[LaneFiles], daemon: str | None, advance: Callable[[int], None]) -> Report:
+    """Reads the lanes to their ends. `advance` is told the bytes done. Raises OSError."""
+    way = way_to_kafka(directory) if daemon is not None else None
+    reports = [lane_report(files, daemon, way, advance) for files in lanes]
+    return Report(str(directory), daemon, reports, _dead_letters(directory))
+
+
+def _dead_letters(directory: Path) -> int:
+    if not (directory / "dead-letters").is_dir():
+        return 0
+    from bridge.cli.dead_letters import Filed, find_letters, waiting_letters
+
+    files = find_letters(directory)
+    return sum(isinstance(each, Filed) for each in waiting_letters(files)) if files is not None else 0
+
+
+def lane_report(files: LaneFiles, daemon: str | None, way: str | None, advance: Callable[[int], None]) -> Lane:
+    """Reads one lane to its end. `way`: how the daemon's way to Kafka is, in its words. Raises OSError."""
     cursor, position = files.cursor(), files.position()
     ours = cursor is not None and files.log_id in (None, cursor.log_id)
     segments = files.segments()
@@ -118,7 +140,7 @@ def lane_report(files: LaneFiles, daemon: str | None, advance: Callable[[int], N
     lane.written = walk.next_seq or 1
     lane.damage += map(str, faults(files, walk))
     lane.streams = sorted(counted.streams.values(), key=lambda each: (-each.waiting, each.device, each.target))
-    lane.why = _why(lane, daemon, cursor)
+    lane.why = _why(lane, daemon, way, cursor)
     return lane
 
 
@@ -188,7 +210,7 @@ def _length(record: Record) -> int:
     return len(record.context) + len(record.headers) + len(record.payload)
 
 
-def _why(lane: Lane, daemon: str | None, cursor: Cursor | None) -> str:
+def _why(lane: Lane, daemon: str | None, way: str | None, cursor: Cursor | None) -> str:
     """Why what waits is waiting, in plain words."""
     if not lane.waiting:
         return "nothing waits" if not lane.damage else "nothing waits, but there is damage"
@@ -202,5 +224,5 @@ def _why(lane: Lane, daemon: str | None, cursor: Cursor | None) -> str:
     if daemon is None:
         reasons.append("no daemon runs on this directory")
     else:
-        reasons.append(f"the daemon (process {daemon}) runs: it is on its way, or Kafka is away")
+        reasons.append(f"the daemon (process {daemon}) runs: {way or 'it is on its way, or Kafka is away'}")
     return "; ".join(reasons)

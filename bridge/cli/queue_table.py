@@ -22,6 +22,8 @@ def print_report(report: Report) -> None:
             print(f"{lane.lane}: {lane.dropped} records were dropped for want of space; gap records will say whose")
         if lane.quarantine:
             print(f"{lane.lane}: recovery put into quarantine: {', '.join(lane.quarantine)}")
+    if report.dead_letters:
+        print(f"{report.dead_letters} dead letters stay on this gateway: see `busbridge queue dead-letters`")
     streams = [(lane.lane, stream) for lane in report.lanes for stream in lane.streams]
     if streams:
         print()

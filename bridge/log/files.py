@@ -54,17 +54,18 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_directory(path.parent)
 
 
-def read_around(descriptor: int, offset: int, size: int) -> tuple[bytes, int]:
+def read_around(descriptor: int, offset: int, size: int) -> tuple[bytes, list[range]]:
     """Up to `size` bytes of the file from `offset` on; in the place of pages that the disk gives no more are zeros.
 
-    Returns: the bytes, and how many of them could not be read.
+    Returns: the bytes, and which of them could not be read, counted from the beginning of the file.
 
     Raises:
         OSError: anything but EIO.
     """
     end = min(offset + size, os.fstat(descriptor).st_size)
     pieces: list[bytes] = []
-    at, lost, by_page = offset, 0, False
+    lost: list[range] = []
+    at, by_page = offset, False
     while at < end:
         size = min(_PAGE_BYTES - at % _PAGE_BYTES, end - at) if by_page else end - at
         try:
@@ -76,7 +77,7 @@ def read_around(descriptor: int, offset: int, size: int) -> tuple[bytes, int]:
                 by_page = True
                 continue
             piece = bytes(size)
-            lost += size
+            lost.append(range(at, at + size))
         if not piece:
             break
         pieces.append(piece)

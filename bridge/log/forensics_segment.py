@@ -6,7 +6,6 @@ segment is held in memory at a time.
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Final
 import msgspec
 from crc32c import crc32c
 
+from bridge.log.files import read_around
 from bridge.log.record import Record, RecordError, decode_many
 from bridge.log.segment import (
     FORMAT,
@@ -30,7 +30,6 @@ from bridge.log.segment import (
     find_frame,
 )
 
-_CHUNK_BYTES: Final = 1 << 20
 _FRAME_HEAD: Final = struct.Struct("<IIIIQ")
 _SEED: Final = struct.Struct("<I")
 
@@ -85,7 +84,7 @@ class SegmentImage:
         self.first_seq = self.next_seq = first_seq
         self.at = PAGE_BYTES
         """Behind the last frame that was found."""
-        self.data, self._unreadable = read_what_can_be_read(path)
+        self.data, self._unreadable = _read(path)
         self.header = decode_header(self.data)
         self._log_id = log_id
         self._seed = self._find_seed()
@@ -152,7 +151,7 @@ class SegmentImage:
 
     def _reason(self) -> str:
         """What is wrong with the frame at `at`."""
-        if any(start < self.at + FRAME_BYTES and self.at < end for start, end in self._unreadable):
+        if any(lost.start < self.at + FRAME_BYTES and self.at < lost.stop for lost in self._unreadable):
             return "the disk cannot read it"
         if len(self.data) - self.at < FRAME_BYTES:
             return "the file ends where a frame should be"
@@ -228,31 +227,10 @@ class SegmentImage:
         return None
 
 
-def read_what_can_be_read(path: Path) -> tuple[bytes, list[tuple[int, int]]]:
-    """The file's bytes, and the ranges `[start, end)` the disk could not read; these are given as zeros.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    unreadable: list[tuple[int, int]] = []
+def _read(path: Path) -> tuple[bytes, list[range]]:
+    """The file's bytes, zeros for those that the disk could not read, and which these are. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        size = os.fstat(descriptor).st_size
-        chunks = range(0, size, _CHUNK_BYTES)
-        parts = [_read(descriptor, at, min(at + _CHUNK_BYTES, size), unreadable) for at in chunks]
+        return read_around(descriptor, 0, os.fstat(descriptor).st_size)
     finally:
         os.close(descriptor)
-    return b"".join(parts), unreadable
-
-
-def _read(descriptor: int, start: int, end: int, unreadable: list[tuple[int, int]]) -> bytes:
-    try:
-        return os.pread(descriptor, end - start, start).ljust(end - start, b"\0")
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
-    if end - start <= PAGE_BYTES:
-        unreadable.append((start, end))
-        return bytes(end - start)
-    pages = range(start, end, PAGE_BYTES)
-    return b"".join(_read(descriptor, at, min(at + PAGE_BYTES, end), unreadable) for at in pages)

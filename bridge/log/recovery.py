@@ -194,7 +194,8 @@ def read_back(path: Path) -> tuple[bytes, int, bool]:
     try:
         synced = _sync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        return *read_around(descriptor, 0, os.fstat(descriptor).st_size), synced
+        data, lost = read_around(descriptor, 0, os.fstat(descriptor).st_size)
+        return data, sum(map(len, lost)), synced
     finally:
         os.close(descriptor)
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from bridge import config
+from bridge.bus_side.dead_letter_log import DeadLetterLog
+from bridge.bus_side.letter import Letter
+from bridge.bus_side.refusals import Refusal
 from bridge.device_side.lock import DirectoryLock
 from bridge.log import record as rec
 from bridge.log.cursor import Cursor
@@ -18,6 +25,7 @@ from bridge.log.dropped import Dropped, Stream
 from bridge.log.forensics import LaneFiles, LaneWalk
 from bridge.security import keys
 from bridge.security.envelope import Sealer
+from tests.unit.cli.conftest import CHECKOUT
 from tests.unit.log.lane import LOG_ID, Lane
 
 TOPIC = "devices/dev-1/telemetry/t"
@@ -157,6 +165,7 @@ def test_export_writes_what_the_surface_says(busbridge, data):
         "payload_base64": base64.b64encode(b"payload 2").decode(),
         "target": "telemetry",
         "kind": "message",
+        "log": LOG_ID.hex(),
     }
 
 
@@ -171,8 +180,115 @@ def test_export_of_what_is_not_forwarded_into_a_file(busbridge, data, tmp_path):
     assert not (tmp_path / "unsent.jsonl.tmp").exists()
 
 
+def test_verify_as_json(busbridge, data):
+    path = data / "uplink" / "normal" / "00000000000000000001.seg"
+    pieces = list(LaneWalk(LaneFiles("normal", path.parent, LOG_ID, path)))
+    with path.open("r+b") as file:
+        file.seek(pieces[3].offset + 60)
+        file.write(b"\xff\xff")
+    done = busbridge("queue", "verify", data, "--json")
+    assert done.returncode == 3
+    alarm, normal = json.loads(done.stdout)
+    assert alarm == {"lane": "alarm", "frames": 2, "records": 1, "damage": []}
+    (damage,) = normal["damage"]
+    assert (damage["path"], damage["offset"], damage["first_seq"]) == (str(path), pieces[3].offset, 3)
+    assert (damage["next_offset"], damage["next_seq"]) == (pieces[4].offset, 4)
+    assert "checksum does not match" in damage["reason"]
+
+
+@pytest.mark.parametrize("arguments", [("export",), ("inspect", "--json"), ("verify",), ("dead-letters",)])
+def test_a_reader_that_goes_away_ends_it_without_a_word(tmp_path, arguments):
+    write(tmp_path / "data" / "uplink" / "normal", [record(seq) for seq in range(1, 400)])
+    keep_letters(tmp_path / "data", 400)
+    command = [sys.executable, "-m", "bridge", "queue", arguments[0], "data", *arguments[1:]]
+    environment = {"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"}
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(
+            command, stdout=gone, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, check=False, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
+
+
+def keep_letters(data: Path, count: int) -> None:
+    """As many dead letters as a gateway would keep; the last one cannot be decoded."""
+    context = rec.encode_context("dev-1", TOPIC, "telemetry")
+    log = DeadLetterLog(
+        data / "dead-letters",
+        record_max_bytes=1000,
+        max_bytes=64 << 20,
+        event_topic="events",
+        boot_id=bytes(16),
+        wall_ns=lambda: WALL_NS,
+    )
+    letters = [
+        Letter(
+            "gw-1",
+            "normal",
+            LOG_ID,
+            rec.Record(seq, rec.MESSAGE, 1, 0, WALL_NS, 0, bytes(16), context if seq < count else b"\xff", b"", b"x"),
+            "telemetry",
+            Refusal("record-too-large", "larger than max.message.bytes", 2),
+            "the topic 'dead' does not exist",
+        )
+        for seq in range(1, count + 1)
+    ]
+    asyncio.run(log.keep(letters))
+    log.close()
+
+
+def test_dead_letters_are_listed(busbridge, data):
+    keep_letters(data, 3)
+    listed = json.loads(busbridge("queue", "dead-letters", data, "--json").stdout)
+    assert [row["seq"] for row in listed] == ["1", "2", "3"]
+    assert listed[0] == {
+        "kept": "2026-02-02T02:40:00.123Z",
+        "device": "dev-1",
+        "lane": "normal",
+        "seq": "1",
+        "topic": "telemetry",
+        "partition": "2",
+        "bytes": "1",
+        "error": "record-too-large",
+        "detail": "larger than max.message.bytes",
+        "not_taken": "the topic 'dead' does not exist",
+    }
+    told = busbridge("queue", "dead-letters", data)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "3 dead letters: 3 record-too-large" in told.stdout
+    assert "3 dead letters stay on this gateway" in busbridge("queue", "inspect", data).stdout
+
+
+def test_dead_letters_are_exported_each_once(busbridge, data):
+    keep_letters(data, 3)
+    keep_letters(data, 3)  # as after a kill
+    lines = [json.loads(line) for line in busbridge("queue", "dead-letters", data, "export").stdout.splitlines()]
+    assert [(line["seq"], line["device"], line["target"]) for line in lines] == [
+        (1, "dev-1", "telemetry"),
+        (2, "dev-1", "telemetry"),
+        (3, "", "telemetry"),
+    ]
+    assert lines[0]["error"] == "record-too-large"
+    assert (lines[0]["original_partition"], lines[0]["log"]) == (2, LOG_ID.hex())
+
+
+def test_dead_letters_forwarded_after_all_are_listed_only_on_request(busbridge, data):
+    keep_letters(data, 3)
+    directory = data / "dead-letters"
+    Cursor.save(directory, bytes.fromhex((directory / "LOG").read_text().strip()), 3)
+    assert [row["seq"] for row in json.loads(busbridge("queue", "dead-letters", data, "--json").stdout)] == ["3"]
+    assert len(json.loads(busbridge("queue", "dead-letters", data, "--json", "--all").stdout)) == 3
+
+
+def test_no_dead_letters(busbridge, data):
+    done = busbridge("queue", "dead-letters", data)
+    assert (done.returncode, done.stdout) == (0, "no dead letters stay here\n")
+    assert json.loads(busbridge("queue", "dead-letters", data, "--json").stdout) == []
+
+
 def test_export_of_raw_payloads(busbridge, data, tmp_path):
-    assert busbridge("queue", "export", data, "--lane", "alarm", "--raw", "payloads").returncode == 0
+    assert busbridge("queue", "export", data, "--lane", "alarm", "--payloads", "payloads").returncode == 0
     assert (tmp_path / "payloads" / "alarm" / "00000000000000000001").read_bytes() == b"payload 1"
 
 
@@ -214,7 +330,7 @@ def test_open_reads_what_export_wrote(busbridge, tmp_path):
     [
         (("inspect", "nowhere"), 2, "there is no queue in it"),
         (("verify", "data", "--lane", "bulk"), 2, "no lane bulk here; there are: alarm, normal"),
-        (("export", "data", "--out", "x", "--raw", "y"), 2, "not both"),
+        (("export", "data", "--out", "x", "--payloads", "y"), 2, "not both"),
         (("export", "data", "--out", "no/such/place"), 1, "No such file"),
     ],
 )
