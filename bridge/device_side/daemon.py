@@ -101,8 +101,9 @@ class Daemon:
         self._retained = Retained(self._cold, config.limits, now=loop.time)
         self._broker = Broker(acl, self._retained, self._cold, config.mqtt, config.limits, loop.time)
         self._pipeline = Pipeline(
-            acl, Routing(config.routes), self._sealers(), self._uplink, self._broker, self._clock, config.limits
-        )
+            acl, Routing(config.routes), self._sealers(), self._uplink, self._broker, self._clock, config.limits,
+            os.urandom,
+        )  # fmt: skip
         self._devices = self._open_devices()
         self._pipeline.devices = self._devices
         self._downlink = DownlinkReader(data / "downlink", self._devices) if self._devices is not None else None

@@ -17,6 +17,7 @@ from bridge.device_side.connection import Connection
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.exchanges import Exchanges, TooManyExchanges
 from bridge.device_side.handshakes import Opened
+from bridge.device_side.trace_context import PARENT, STATE, Beginnings, Pairs, carried
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log import record as rec
 from bridge.log.errors import LogError, LogFull, RecordTooLarge
@@ -33,7 +34,10 @@ _log = logging.getLogger(__name__)
 class Way:
     """What becomes of one connection's messages on one topic."""
 
-    __slots__ = ("context", "device", "lane", "listened", "reported", "seal_headers", "seal_pairs", "sealer", "version")
+    __slots__ = (
+        "begins_trace", "context", "device", "lane", "listened", "reported", "seal_headers", "seal_pairs", "sealer",
+        "version",
+    )  # fmt: skip
 
     def __init__(
         self, device: str, lane: Lane | None, context: bytes, sealer: Sealer | None, *, reported: bool
@@ -45,6 +49,7 @@ class Way:
         self.reported = reported
         self.seal_pairs: Headers = ()
         self.seal_headers = b""
+        self.begins_trace = False
         self.listened = False
         self.version = -1
 
@@ -61,6 +66,7 @@ class Pipeline:
         broker: Broker,
         clock: Clock,
         limits: Limits,
+        random: Callable[[int], bytes],
     ) -> None:
         """Args:
         acl: who may publish where.
@@ -70,6 +76,7 @@ class Pipeline:
         broker: the local subscribers.
         clock: for the records' times.
         limits: bounds of what is remembered.
+        random: as `os.urandom`; for traces that begin here.
         """
         self.exchanges = Exchanges(uplink, limits.exchanges)
         """The QoS 2 exchanges that publications begin."""
@@ -82,6 +89,7 @@ class Pipeline:
         self._broker = broker
         self._clock = clock
         self._remembered = limits.topics_remembered
+        self._beginnings = Beginnings(random)
 
     def publish(self, connection: Connection, message: Message) -> bool:
         """Takes one message in; False: its lane takes nothing now, offer it again.
@@ -161,7 +169,9 @@ class Pipeline:
         if route is None:
             return Way(device, None, b"", None, reported=False)
         context = rec.encode_context(device, topic, route.topic)
-        return Way(device, self._uplink.lanes[route.lane], context, self._sealers.get(route.filter), reported=False)
+        way = Way(device, self._uplink.lanes[route.lane], context, self._sealers.get(route.filter), reported=False)
+        way.begins_trace = route.trace == "start"
+        return way
 
     def _append(self, way: Way, lane: Lane, message: Message, token: Token | None) -> None:
         payload, headers, pairs = message.payload, b"", way.seal_pairs
@@ -170,8 +180,8 @@ class Pipeline:
             if pairs is not way.seal_pairs:
                 way.seal_pairs, way.seal_headers = pairs, rec.encode_headers(pairs)
             headers = way.seal_headers
-        if message.properties:
-            headers = rec.encode_headers((*pairs, *_headers(message.properties)))
+        if message.properties or way.begins_trace:
+            headers = rec.encode_headers((*pairs, *self._headers(way, message.properties or {})))
         flags = message.qos | (rec.RETAIN if message.retain else 0) | (rec.DUP if message.dup else 0)
         if self._clock.synchronised():
             flags |= rec.CLOCK_SYNCHRONISED
@@ -185,6 +195,28 @@ class Pipeline:
         if effect is not None:
             self.exchanges.opened(effect, lane)
         self._uplink.kick_soon()
+
+    def _headers(self, way: Way, properties: Mapping[int, object]) -> Pairs:
+        """What of a message's MQTT 5 properties its reader in Kafka sees (docs/kafka-records.md)."""
+        pairs: Pairs = []
+        content_type = properties.get(Property.CONTENT_TYPE)
+        if isinstance(content_type, str):
+            pairs.append(("content-type", content_type.encode()))
+        parents: list[str] = []
+        states: list[str] = []
+        users = properties.get(Property.USER_PROPERTY)
+        if isinstance(users, (list, tuple)):
+            for name, value in users:
+                if name == PARENT:
+                    parents.append(value)
+                elif name == STATE:
+                    states.append(value)
+                else:
+                    pairs.append((f"user-{name}", value.encode()))
+        trace = carried(parents, states) if parents else []
+        if not trace and way.begins_trace:
+            trace = [(PARENT, self._beginnings.next())]
+        return pairs + trace
 
     def _report(self, connection: Connection, message: Message, way: Way, lane: Lane) -> bool:
         """A device's reported state: to its document, which the state lane makes durable. False: as in `publish`."""
@@ -218,15 +250,3 @@ class Pipeline:
                 connection.acknowledge(message)
 
         return durable
-
-
-def _headers(properties: Mapping[int, object]) -> list[tuple[str, bytes]]:
-    """What of a message's MQTT 5 properties its reader in Kafka sees (docs/kafka-records.md)."""
-    pairs: list[tuple[str, bytes]] = []
-    content_type = properties.get(Property.CONTENT_TYPE)
-    if isinstance(content_type, str):
-        pairs.append(("content-type", content_type.encode()))
-    users = properties.get(Property.USER_PROPERTY)
-    if isinstance(users, (list, tuple)):
-        pairs += [(name if name == "traceparent" else f"user-{name}", value.encode()) for name, value in users]
-    return pairs
