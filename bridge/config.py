@@ -210,7 +210,7 @@ class Route(msgspec.Struct, frozen=True):
     """`cloudevents`: the attributes of CloudEvents 1.0 beside our own headers (Kafka's binary mode)."""
     cloudevents: CloudEvents = CloudEvents()
     trace: Literal["carry", "start"] = "carry"
-    """W3C trace context: `carry` on what a message brings in MQTT 5 user properties; `start` a trace where it brings none,
+    """W3C trace context: `carry` on what a message brings in MQTT 5 user properties; `start` one where it brings none,
     which costs about 70 bytes on disk and makes the headers of each record differ."""
 
 
