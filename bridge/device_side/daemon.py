@@ -27,11 +27,13 @@ from bridge.device_side.connection import Connection, Stream
 from bridge.device_side.devices import Devices
 from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.front_desk import FrontDesk
-from bridge.device_side.listener import Admission, CannotListen, ListeningPort
+from bridge.device_side.listener import Admission, Admitted, CannotListen, ListeningPort
 from bridge.device_side.lock import DirectoryLock, Locked
 from bridge.device_side.overview import Overview
 from bridge.device_side.pipeline import Pipeline
+from bridge.device_side.reload import Reload
 from bridge.device_side.retained import Retained
+from bridge.device_side.sealers import make_sealers, read_keys
 from bridge.device_side.supervisor import BusSide
 from bridge.device_side.sys_topics import SysTopics
 from bridge.device_side.systemd import Notifier
@@ -46,8 +48,7 @@ from bridge.message import Message
 from bridge.mqtt.session import Session
 from bridge.routing import Routing
 from bridge.security.acl import Acl
-from bridge.security.envelope import Sealer
-from bridge.security.keys import KeyFileError, load_public
+from bridge.security.keys import KeyFileError
 
 _log = logging.getLogger(__name__)
 DONE, FAILED = 0, 1
@@ -100,9 +101,10 @@ class Daemon:
         self._uplink = self._open_uplink(data / "uplink")
         self._retained = Retained(self._cold, config.limits, now=loop.time)
         self._broker = Broker(acl, self._retained, self._cold, config.mqtt, config.limits, loop.time)
+        keys = read_keys(config)
         self._pipeline = Pipeline(
-            acl, Routing(config.routes), self._sealers(), self._uplink, self._broker, self._clock, config.limits,
-            os.urandom,
+            acl, Routing(config.routes), make_sealers(config, keys), self._uplink, self._broker, self._clock,
+            config.limits, os.urandom,
         )  # fmt: skip
         self._devices = self._open_devices()
         self._pipeline.devices = self._devices
@@ -116,6 +118,7 @@ class Daemon:
             ListeningPort(loop, listener, config.limits, admission, self._pool, self._welcome)
             for listener in config.listeners
         ]
+        self._reload = Reload(config, config_path, self._ports, acl, keys, self._desk)
         self._overview = self._look_over()
         self._admin = AdminServer(config.admin, data, self._overview.status)
 
@@ -132,6 +135,7 @@ class Daemon:
             self._loop.add_signal_handler(number, act)
         self._spawn(self._desk.sweep())
         self._spawn(self._desk.keep_messages())
+        self._spawn(self._reload.watch())
         if (interval_s := self._config.mqtt.sys_interval) > 0:
             topics = SysTopics(self._broker, version("busbridge"), self._loop.time())
             self._spawn(self._desk.tell_figures(topics, interval_s))
@@ -152,15 +156,12 @@ class Daemon:
         return self._exit_code
 
     def reload(self) -> None:
-        """SIGHUP: reads the certificates again."""
+        """SIGHUP: reads again what can be read again."""
+        self._spawn(self._read_again())
+
+    async def _read_again(self) -> None:
         self._notifier.reloading(self._clock.mono_ns())
-        for port in self._ports:
-            try:
-                port.reload()
-            except CannotListen as error:
-                _log.error("kept the old certificates of %s: %s", port.address, error)
-            else:
-                _log.info("re-read the certificates of %s", port.address)
+        await self._reload.now()
         self._notifier.ready("reloaded")
 
     @property
@@ -247,24 +248,16 @@ class Daemon:
             traffic=self._desk.traffic,
         )
 
-    def _sealers(self) -> dict[str, Sealer]:
-        """By the filter of each sealed route."""
-        keys = {name: load_public(recipient.public_key) for name, recipient in self._config.recipients.items()}
-        return {
-            route.filter: Sealer({name: keys[name] for name in route.recipients}, self._config.sealing, os.urandom)
-            for route in self._config.routes
-            if route.seal == "seal"
-        }
-
     def _next_epoch(self) -> int:
         """One more than at the last start; on disk before anybody hears of it."""
         epoch = int(self._cold.get("meta", EPOCH_KEY) or b"0") + 1
         self._cold.write("meta", EPOCH_KEY, str(epoch).encode())
         return epoch
 
-    def _welcome(self, sock: Stream, peer: str, device: str | None) -> None:
+    def _welcome(self, sock: Stream, peer: str, admitted: Admitted | None) -> None:
         session = Session(self._config.mqtt, self._config.limits.output_bytes)
-        self._desk.add(Connection(self._desk, sock, session, self._config.limits, peer=peer, identity=device))
+        device = admitted.device if admitted is not None else None
+        self._desk.add(Connection(self._desk, sock, session, self._config.limits, peer=peer, identity=device), admitted)
 
     def _on_committed(self, lane: Lane, tokens: list[Token]) -> None:
         """A group commit is on disk: now, and only now, its messages are acknowledged."""

@@ -17,7 +17,9 @@ from bridge.device_side.broker import TAKEN_OVER, Broker, Client, assigned_clien
 from bridge.device_side.clock import Clock
 from bridge.device_side.connection import LEFT, LOST, Connection
 from bridge.device_side.devices import Devices
+from bridge.device_side.listener import Admitted
 from bridge.device_side.pipeline import Pipeline
+from bridge.device_side.sealers import Sealers
 from bridge.device_side.sys_topics import SysTopics
 from bridge.device_side.wills import Wills
 from bridge.mqtt.events import (
@@ -32,9 +34,11 @@ from bridge.mqtt.reasons import Reason
 from bridge.mqtt.subscription import Subscription
 
 _log = logging.getLogger(__name__)
+REVOKED = "revoked"
 GATEWAY_STOPPED = "gateway-stopped"
 KEEPALIVE = "keepalive"
 _SWEEP_S = 1.0
+_REVIEW_S = 60.0
 _KEEP_S = 0.1
 
 
@@ -60,6 +64,8 @@ class FrontDesk:
         """
         self.loop = loop
         self.connections: set[Connection] = set()
+        self._admitted: dict[Connection, Admitted] = {}
+        """Those that came by certificate."""
         self.publish = pipeline.publish
         self._limits = config.limits
         self._broker = broker
@@ -72,6 +78,7 @@ class FrontDesk:
         self._to_flush: list[Connection] = []
         self._held: dict[Connection, None] = {}
         self._stopping = False
+        self._review_at = loop.time() + _REVIEW_S
         self._handlers: dict[type, Callable[[Connection, Any], bool]] = {
             ConnectRequested: self._connect,
             Released: self._released,
@@ -80,9 +87,11 @@ class FrontDesk:
             Disconnected: self._disconnected,
         }
 
-    def add(self, connection: Connection) -> None:
-        """A new connection, before its CONNECT."""
+    def add(self, connection: Connection, admitted: Admitted | None = None) -> None:
+        """A new connection, before its CONNECT; `admitted` where a certificate let it in."""
         self.connections.add(connection)
+        if admitted is not None:
+            self._admitted[connection] = admitted
         connection.start()
 
     def handle(self, connection: Connection, event: Event) -> bool:
@@ -124,6 +133,7 @@ class FrontDesk:
     def closed(self, connection: Connection, reason: str, *, will: bool) -> None:
         """A connection ended: its client goes, its will is published, its presence changes."""
         self.connections.discard(connection)
+        self._admitted.pop(connection, None)
         for name, count in _traffic(connection).items():
             self._gone[name] += count
         self._held.pop(connection, None)
@@ -143,11 +153,37 @@ class FrontDesk:
             idle_ns = int((self.loop.time() - connection.last_received) * 1e9)
             self._devices.offline(client.device, reason, self._clock.wall_ns() - idle_ns)
 
+    def review(self) -> None:
+        """Ends the connections of devices that would not get in any more. What they had acknowledged stays."""
+        now_s = self._clock.wall_ns() / 1e9
+        for connection, admitted in list(self._admitted.items()):
+            objection = admitted.objection(now_s)
+            if objection is not None:
+                _log.warning("ended device=%s peer=%s: %s", admitted.device, connection.peer, objection)
+                connection.dismiss(Reason.NOT_AUTHORIZED, why=REVOKED)
+                connection.end()
+
+    def narrow(self) -> None:
+        """The ACL has changed: subscriptions that it does not allow any more end, the next message is judged anew."""
+        for connection in self.connections:
+            connection.ways.clear()
+        for client_id, topic_filter in self._broker.narrow():
+            _log.warning("ended device=%s: its subscription %s is not allowed any more", client_id, topic_filter)
+
+    def seal_with(self, sealers: Sealers) -> None:
+        """Payloads are sealed with these from now on."""
+        self._pipeline.sealers = sealers
+        for connection in self.connections:
+            connection.ways.clear()
+
     async def sweep(self) -> None:
         """Every second: keep-alives, CONNECTs that do not come, sessions that are over. Runs until cancelled."""
         while True:
             await asyncio.sleep(_SWEEP_S)
             now = self.loop.time()
+            if now >= self._review_at:  # (a certificate may have expired)
+                self._review_at = now + _REVIEW_S
+                self.review()
             for connection in list(self.connections):
                 self._sweep_one(connection, now)
             self._wills.publish_due(now)

@@ -13,14 +13,17 @@ import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import Executor
+from pathlib import Path
+from typing import NamedTuple
 
 from bridge.address import split_address
-from bridge.config import Limits, Listener, Tls
+from bridge.config import Limits, Listener
 from bridge.device_side.connection import Stream
 from bridge.device_side.websocket import UpgradeRefused, upgrade
 from bridge.security import tls
-from bridge.security.identity import IdentityError, device_from_certificate
+from bridge.security.identity import IdentityError
 from bridge.security.perishable import Perishable, perishables
+from bridge.security.trust import Peer, Trust, peer_of
 
 _log = logging.getLogger(__name__)
 _ACCEPTS_A_TURN = 64
@@ -52,6 +55,26 @@ class Admission:
         return self.handshakes >= self._limits.handshakes
 
 
+class Admitted:
+    """Why somebody was let in by certificate, to be looked at again when the files that decide have changed."""
+
+    __slots__ = ("_peer", "_port")
+
+    def __init__(self, port: ListeningPort, peer: Peer) -> None:
+        self._port = port
+        self._peer = peer
+
+    @property
+    def device(self) -> str:
+        """The device id in the certificate."""
+        return self._peer.device
+
+    def objection(self, now_s: float) -> str | None:
+        """Why it would not be let in now (seconds since the epoch), in plain words; None: it would."""
+        trust = self._port.trust
+        return trust.objection(self._peer, now_s) if trust is not None else None
+
+
 class ListeningPort:
     """One `[[listeners]]` entry at work."""
 
@@ -62,7 +85,7 @@ class ListeningPort:
         limits: Limits,
         admission: Admission,
         pool: Executor,
-        welcome: Callable[[Stream, str, str | None], None],
+        welcome: Callable[[Stream, str, Admitted | None], None],
     ) -> None:
         """Binds and listens.
 
@@ -72,7 +95,7 @@ class ListeningPort:
             limits: time-outs.
             admission: shared by all listeners.
             pool: for handshakes.
-            welcome: takes (socket or WebSocket, peer's HOST:PORT, device id from the certificate or None).
+            welcome: takes (socket or WebSocket, peer's HOST:PORT, what its certificate said or None).
 
         Raises:
             CannotListen: the address cannot be bound, or a certificate file is not what it should be.
@@ -84,9 +107,12 @@ class ListeningPort:
         self._pool = pool
         self._welcome = welcome
         self._tasks: set[asyncio.Task[None]] = set()
-        self._context = _tls_context(settings)
-        self.perishables = _perishables(settings)
+        self._context: ssl.SSLContext | None = None
+        self.trust: Trust | None = None
+        """What its CA and revocation list say; None without TLS."""
+        self.perishables: tuple[Perishable, ...] = ()
         """What of its files ends by itself, and when."""
+        self.take(read_certificates(settings))
         self._sock = _bind(settings)
         self.address = f"{self._sock.getsockname()[0]}:{self._sock.getsockname()[1]}"
         self._accepting = False
@@ -97,13 +123,26 @@ class ListeningPort:
             self._accepting = True
             self._loop.add_reader(self._sock.fileno(), self._accept)
 
-    def reload(self) -> None:
-        """Reads certificate, key, CA and CRL again; connections that stand are not touched.
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that decide who gets in."""
+        files = self._settings.tls
+        if files is None:
+            return ()
+        crl = () if files.crl is None else (files.crl,)
+        return (files.certificate, files.private_key, files.client_ca, *crl)
+
+    def read_again(self) -> Certificates:
+        """Certificate, key, CA and CRL as they are now, for `take`; may be called on any thread.
 
         Raises:
-            CannotListen: a file is not what it should be; the old ones stay in force.
+            CannotListen: a file is not what it should be.
         """
-        self._context, self.perishables = _tls_context(self._settings), _perishables(self._settings)
+        return read_certificates(self._settings)
+
+    def take(self, certificates: Certificates) -> None:
+        """From now on these decide who gets in."""
+        self._context, self.trust, self.perishables = certificates
 
     def close(self) -> None:
         """Stops accepting; handshakes in progress end."""
@@ -166,13 +205,13 @@ class ListeningPort:
 
     async def _shake_hands(self, context: ssl.SSLContext | None, sock: socket.socket, peer: str) -> None:
         """Ends in `welcome`, or with one log line that says which peer was refused and why."""
-        device: str | None = None
+        admitted: Admitted | None = None
         try:
             await _ready(self._loop, sock, self._deadline, write=False)
             if context is not None:
                 sock = secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 await self._handshake(secure)
-                device = device_from_certificate(secure.getpeercert(binary_form=True) or b"")
+                admitted = Admitted(self, peer_of(secure))
             stream = sock if self._settings.path is None else await self._upgrade(sock, peer)
         except (OSError, ValueError) as error:
             _log.warning("refused peer=%s on=%s: %s", peer, self.address, tls.explain(error))
@@ -184,7 +223,7 @@ class ListeningPort:
             sock.close()
             raise
         else:
-            self._welcome(stream, peer, device)
+            self._welcome(stream, peer, admitted)
 
     async def _upgrade(self, sock: socket.socket, peer: str) -> Stream:
         deadline = self._deadline
@@ -247,24 +286,25 @@ def _bind(settings: Listener) -> socket.socket:
     return sock
 
 
-def _tls_context(settings: Listener) -> ssl.SSLContext | None:
-    if settings.tls is None:
-        return None
-    try:
-        return tls.server_context(settings.tls)
-    except OSError as error:
-        raise _unusable(settings, settings.tls, error) from error
+class Certificates(NamedTuple):
+    """A listener's files, read; empty without TLS."""
+
+    context: ssl.SSLContext | None = None
+    trust: Trust | None = None
+    perishables: tuple[Perishable, ...] = ()
 
 
-def _perishables(settings: Listener) -> tuple[Perishable, ...]:
-    if settings.tls is None:
-        return ()
+def read_certificates(settings: Listener) -> Certificates:
+    """Read a listener's certificate, key, CA and CRL.
+
+    Raises:
+        CannotListen: a file is not what it should be.
+    """
+    files = settings.tls
+    if files is None:
+        return Certificates()
     try:
-        return tuple(perishables(settings.tls))
+        return Certificates(tls.server_context(files), Trust(files), tuple(perishables(files)))
     except (OSError, ValueError) as error:
-        raise _unusable(settings, settings.tls, error) from error
-
-
-def _unusable(settings: Listener, files: Tls, error: Exception) -> CannotListen:
-    names = ", ".join(str(file) for file in (files.certificate, files.private_key, files.client_ca))
-    return CannotListen(f"the certificates of {settings.bind} ({names}) cannot be used: {error}")
+        names = ", ".join(str(file) for file in (files.certificate, files.private_key, files.client_ca))
+        raise CannotListen(f"the certificates of {settings.bind} ({names}) cannot be used: {error}") from error

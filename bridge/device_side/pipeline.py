@@ -84,7 +84,7 @@ class Pipeline:
         """Set where device documents are kept."""
         self._acl = acl
         self._routing = routing
-        self._sealers = sealers
+        self.sealers = sealers
         self._uplink = uplink
         self._broker = broker
         self._clock = clock
@@ -169,7 +169,7 @@ class Pipeline:
         if route is None:
             return Way(device, None, b"", None, reported=False)
         context = rec.encode_context(device, topic, route.topic)
-        way = Way(device, self._uplink.lanes[route.lane], context, self._sealers.get(route.filter), reported=False)
+        way = Way(device, self._uplink.lanes[route.lane], context, self.sealers.get(route.filter), reported=False)
         way.begins_trace = route.trace == "start"
         return way
 

@@ -21,9 +21,13 @@ class Acl:
         Raises:
             ValueError: one of them is not a topic filter; says which and why.
         """
+        self.replace(rules)
+
+    def replace(self, rules: config.Acl | None) -> None:
+        """Judge by other rules from now on. Raises ValueError as the constructor does; then the old ones stay."""
+        publish, subscribe = (rules.publish, rules.subscribe) if rules is not None else ((), ())
+        self._publish, self._subscribe = tuple(map(DeviceFilter, publish)), tuple(map(DeviceFilter, subscribe))
         self._open = rules is None
-        self._publish = tuple(map(DeviceFilter, rules.publish if rules else ()))
-        self._subscribe = tuple(map(DeviceFilter, rules.subscribe if rules else ()))
 
     def may_publish(self, device: str, topic: str) -> bool:
         """Whether `device` may publish to `topic`."""

@@ -10,6 +10,7 @@ import msgspec
 from cryptography import x509
 
 from bridge import config
+from bridge.security.trust import revocation_lists
 
 
 class Perishable(msgspec.Struct, frozen=True):
@@ -38,10 +39,7 @@ def perishables(settings: config.Tls) -> Iterator[Perishable]:
 
 
 def _revocation_lists(path: Path) -> Iterator[Perishable]:
-    """A file may hold several, one for each CA of a chain."""
-    end = b"-----END X509 CRL-----"
-    for part in path.read_bytes().split(end)[:-1]:
-        crl = x509.load_pem_x509_crl(part + end + b"\n")
+    for crl in revocation_lists(path.read_bytes()):
         if crl.next_update_utc is not None:
             what = f"revocation list of {crl.issuer.rfc4514_string()}"
             yield Perishable(str(path), what, crl.next_update_utc.timestamp())

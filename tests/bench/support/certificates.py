@@ -67,6 +67,21 @@ class Authority:
         path.write_bytes(certificate + key)
         return path
 
+    def revoke(self, *devices: Path, path: Path | None = None) -> Path:
+        """A revocation list of these devices' certificates, put in the place of an older one in one step."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._subject)
+        builder = builder.last_update(now - DAY).next_update(now + 30 * DAY)
+        for device in devices:
+            serial = x509.load_pem_x509_certificates(device.read_bytes())[0].serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+            builder = builder.add_revoked_certificate(entry)
+        path = path or self.directory / "crl.pem"
+        crl = builder.sign(self._key, hashes.SHA256())
+        path.with_suffix(".new").write_bytes(crl.public_bytes(serialization.Encoding.PEM))
+        path.with_suffix(".new").replace(path)
+        return path
+
     def _builder(
         self,
         subject: x509.Name,
