@@ -14,6 +14,7 @@ import msgspec
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 """How many of something: at least one."""
+Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Size = Annotated[int, "size", msgspec.Meta(ge=1)]
 """A number of bytes; in the file a number with a unit: B, KiB, MiB, GiB, TiB."""
 Duration = Annotated[float, "duration"]
@@ -142,6 +143,7 @@ class Lane(msgspec.Struct, frozen=True):
     max_bytes: Size | None = None
     segment_bytes: Size | None = None
     on_full: Literal["block", "drop_oldest"] | None = None
+    device_share: Percent | None = None
     max_age: Duration | None = None
 
 
@@ -165,6 +167,12 @@ class Queue(msgspec.Struct, frozen=True):
     on_full: Literal["block", "drop_oldest"] = "block"
     """`block`: acknowledgements wait and reading stops; nothing acknowledged is ever dropped. `drop_oldest`: the oldest
     segments go, and gap records in the event topic say whose messages were in them."""
+    device_share: Percent | None = None
+    """Of a lane, in percent: what may wait in it for one device; beyond that it is held as if the lane were full. None:
+    half of a lane that blocks, as soon as other devices use it too, or half of its last segment is left."""
+    refuse_after: Duration = 30.0
+    """How long MQTT 5 clients wait at a full lane, or at their share of it, before they are told so (PUBACK or PUBREC
+    with 0x97) until there is room. Earlier versions have no such answer and wait on."""
     max_age: Duration = 0.0
     """Segments whose messages all wait for longer than this are dropped in the same way; 0: never."""
     segment_bytes: Size = 16 * MIB

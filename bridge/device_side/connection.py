@@ -25,8 +25,8 @@ from bridge.mqtt.session_state import Stage
 
 if TYPE_CHECKING:
     from bridge.device_side.broker import Client
+    from bridge.device_side.obstacle import Obstacle
     from bridge.device_side.pipeline import Way
-    from bridge.device_side.uplink import Lane
 
 _log = logging.getLogger(__name__)
 _RETRY = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError)
@@ -94,8 +94,8 @@ class Connection:
         self.client: Client | None = None
         self.ways: dict[str, Way] = {}
         """Where each topic this device used goes (the pipeline's, bounded by it)."""
-        self.waits_for: Lane | None = None
-        """The lane that had no room for what is held, if it was that."""
+        self.waits_for: Obstacle | None = None
+        """What had no room for what is held, if it was that."""
         self.flush_asked = False
         self.opened = self.last_received = owner.loop.time()
         self.bytes_received = self.bytes_sent = self.events = 0
@@ -125,6 +125,12 @@ class Connection:
     def held(self) -> bool:
         """Messages wait here because the pipeline could not take them."""
         return bool(self._held)
+
+    @property
+    def refusable(self) -> bool:
+        """What is held is a message whose publisher can be told that there is no room."""
+        first = self._held[0] if self._held else None
+        return type(first) is Message and first.qos > 0 and self.session.version >= 5
 
     @property
     def output_bytes(self) -> int:

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -286,6 +287,7 @@ class Daemon:
 
     def _relieved(self) -> None:
         """Room may have come back: whoever had to wait tries again."""
+        self._uplink.look(time.monotonic())
         if self._devices is not None and not self._devices.lane.blocked:
             self._devices.relieved()
         if self._downlink is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -117,15 +118,23 @@ class FrontDesk:
         self._held[connection] = None
 
     def resume_held(self) -> None:
-        """After a commit or a relief: connections whose lane takes records again go on, the longest held first."""
+        """After a commit or a relief: connections whose lane takes records again go on, the longest held first.
+
+        So do those whose client is to hear that it does not.
+        """
         if not self._held:
             return
         held, self._held = self._held, {}
-        full = {lane for lane in {each.waits_for for each in held} if lane is not None and lane.blocked}
+        waited = {each for each in {connection.waits_for for connection in held} if each is not None}
+        now, full = time.monotonic(), {each for each in waited if each.blocked}
+        told = {each for each in full if each.tells(now)}
+        for each in waited - full:
+            each.look(now)
         for connection in held:
             if connection.closed:
                 continue  # by what an earlier one of these said
-            if connection.waits_for in full:
+            obstacle = connection.waits_for
+            if obstacle in full and not (obstacle in told and connection.refusable):
                 self._held[connection] = None
             else:
                 connection.resume()

@@ -17,6 +17,7 @@ from bridge.device_side.connection import Connection
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.exchanges import Exchanges, TooManyExchanges
 from bridge.device_side.handshakes import Opened
+from bridge.device_side.obstacle import Obstacle
 from bridge.device_side.trace_context import PARENT, STATE, Beginnings, Pairs, carried
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log import record as rec
@@ -35,8 +36,8 @@ class Way:
     """What becomes of one connection's messages on one topic."""
 
     __slots__ = (
-        "begins_trace", "context", "device", "lane", "listened", "reported", "seal_headers", "seal_pairs", "sealer",
-        "version",
+        "account", "begins_trace", "context", "device", "lane", "listened", "reported",
+        "seal_headers", "seal_pairs", "sealer", "version",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +45,8 @@ class Way:
     ) -> None:
         self.device = device
         self.lane = lane
+        self.account = lane.waiting.account(device) if lane is not None else None
+        """What waits in the lane for the device."""
         self.context = context
         self.sealer = sealer
         self.reported = reported
@@ -111,9 +114,10 @@ class Pipeline:
             if message.qos:
                 connection.acknowledge(message)
             return True
-        if lane.blocked:
-            connection.waits_for = lane
-            return False
+        account = way.account
+        assert account is not None
+        if lane.blocked or (account.bytes > lane.waiting.threshold and account.blocked):
+            return self._wait(connection, message, lane if lane.blocked else account)
         if way.reported:
             return self._report(connection, message, way, lane)
         token: Token | None = (connection, message) if message.qos else None
@@ -122,8 +126,7 @@ class Pipeline:
         try:
             self._append(way, lane, message, token)
         except LogFull:
-            connection.waits_for = lane
-            return False
+            return self._wait(connection, message, lane)
         except (RecordTooLarge, rec.RecordError, TooManyExchanges) as error:
             self._refuse(connection, message, Reason.QUOTA_EXCEEDED, str(error))
         return True
@@ -156,6 +159,15 @@ class Pipeline:
             connection.ways.clear()
         connection.ways[topic] = way
         return way
+
+    def _wait(self, connection: Connection, message: Message, obstacle: Obstacle) -> bool:
+        """False: the message is held until the obstacle is gone; MQTT 5 clients are told at length (0x97) instead."""
+        tells = obstacle.tells(time.monotonic())
+        if tells and message.qos and connection.session.version >= 5:
+            connection.acknowledge(message, Reason.QUOTA_EXCEEDED)
+            return True
+        connection.waits_for = obstacle
+        return False
 
     def _refuse(self, connection: Connection, message: Message, reason: Reason, why: str) -> None:
         device, peer = connection.device, connection.peer
@@ -192,6 +204,8 @@ class Pipeline:
             rec.MESSAGE, flags, message.packet_id, time.time_ns(), time.monotonic_ns(), way.context, headers, payload
         )
         lane.append(record, token, effect)
+        if way.account is not None:
+            way.account.add(len(record))
         if effect is not None:
             self.exchanges.opened(effect, lane)
         self._uplink.kick_soon()
@@ -223,12 +237,12 @@ class Pipeline:
         assert self.devices is not None
         packet_id = message.packet_id if message.qos == 2 else 0
         done = self._deliver_when_durable(connection, message)
+        before = lane.writer.appended_bytes
         try:
             effect = self.exchanges.opening(way.device, packet_id) if packet_id else None
             self.devices.report(way.device, message.payload, done, packet_id=packet_id, effect=effect)
         except LogFull:
-            connection.waits_for = lane
-            return False
+            return self._wait(connection, message, lane)
         except TooManyExchanges as error:
             self._refuse(connection, message, Reason.QUOTA_EXCEEDED, str(error))
             return True
@@ -236,6 +250,8 @@ class Pipeline:
             _log.warning("refused device=%s peer=%s topic=%s: %s", way.device, connection.peer, message.topic, error)
             connection.acknowledge(message, Reason.PAYLOAD_FORMAT_INVALID)
             return True
+        if way.account is not None:
+            way.account.add(lane.writer.appended_bytes - before)
         if effect is not None:
             self.exchanges.opened(effect, lane)
         return True

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bridge.device_side.connection import Connection
-from bridge.device_side.handshakes import Handshakes
+from bridge.device_side.lane_state import LaneState
+from bridge.device_side.obstacle import Obstacle
+from bridge.device_side.waiting import Waiting
 from bridge.log.cursor import Cursor
 from bridge.log.errors import LogFailure
 from bridge.log.reader import oldest_position
@@ -21,24 +23,44 @@ Token = tuple[Connection, Message] | Callable[[], None]
 """What to do when a record is durable: acknowledge a message, or anything else. A pair is cheaper than a closure."""
 
 
-class Lane:
-    """One lane: its log, its open QoS 2 hand-shakes, whether it takes more."""
+class Lane(Obstacle):
+    """One lane: its log, its open QoS 2 hand-shakes, whether it takes more, and how much waits for whom."""
 
-    def __init__(self, name: str, writer: LogWriter, handshakes: Handshakes, pending_max: int, forwarded: int) -> None:
+    def __init__(
+        self, name: str, settings: LogSettings, writer: LogWriter, state: LaneState, pending_max: int, forwarded: int
+    ) -> None:
         """Args:
         name: as the configuration says.
+        settings: its bounds.
         writer: its log, open.
-        handshakes: the log's fold, as recovery left it.
+        state: the log's fold, as recovery left it.
         pending_max: bytes that may wait for their commit before `blocked`.
         forwarded: the cursor as it lies on disk.
         """
+        super().__init__(settings.refuse_after)
         self.name = name
         self.writer = writer
-        self.handshakes_at_start = {device: set(ids) for device, ids in handshakes.open.items()}
+        self.handshakes_at_start = {device: set(ids) for device, ids in state.handshakes.open.items()}
+        self.waiting = Waiting(name, settings, writer)
         self.append = writer.append
         self.forwarded = forwarded
         """Behind the last record that the sink has for certain, as far as the bus side has said."""
         self._pending_max = pending_max
+        self._state = state
+        self.waiting.restore(state.heavy, forwarded, writer.next_seq - state.replayed, state.behind)
+
+    def __str__(self) -> str:
+        return f"lane {self.name}"
+
+    def look(self, now: float) -> None:
+        """To be called now and then: accounts are settled, and what holds devices up is said."""
+        super().look(now)
+        self.waiting.look(self.forwarded, now)
+        self._state.heavy = self.waiting.heavy
+
+    @property
+    def why(self) -> str:
+        return self.writer.shortage or "the disk is behind"
 
     @property
     def blocked(self) -> bool:
@@ -78,7 +100,7 @@ class Uplink:
         Raises:
             LogFailure: it cannot be opened or written.
         """
-        handshakes = Handshakes()
+        state = LaneState()
         self._total.max_bytes = settings.total_max_bytes
 
         def committed(tokens: list[Any], _position: int) -> None:
@@ -90,14 +112,14 @@ class Uplink:
             log_id=log_id,
             boot_id=boot_id,
             wall_ns=wall_ns,
-            fold=handshakes,
+            fold=state,
             on_commit=committed,
             on_failure=on_failure,
             total=self._total,
         )
         cursor = Cursor.load(directory)
         forwarded = cursor.position if cursor is not None and cursor.log_id == log_id else oldest_position(directory)
-        lane = self.lanes[name] = Lane(name, writer, handshakes, pending_max, forwarded)
+        lane = self.lanes[name] = Lane(name, settings, writer, state, pending_max, forwarded)
         return lane
 
     def kick_soon(self) -> None:
@@ -116,6 +138,11 @@ class Uplink:
             if name in self.lanes:
                 self.lanes[name].forwarded = position
                 self.lanes[name].writer.forwarded(position)
+
+    def look(self, now: float) -> None:
+        """To be called now and then, and when something was forwarded; `now` is that of `time.monotonic`."""
+        for lane in self.lanes.values():
+            lane.look(now)
 
     def close(self) -> None:
         """Commits what is pending and stops the commit threads."""

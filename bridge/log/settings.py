@@ -31,6 +31,10 @@ class LogSettings(msgspec.Struct, frozen=True):
     """Where a bound is reached the oldest segments go and leave word of what was in them; else it is full."""
     total_max_bytes: int | None = None
     """All lanes together; None: no such bound."""
+    device_share: float | None = None
+    """Of what the lane can hold, for one device; who appends keeps to it. None: see `device_side.waiting`."""
+    refuse_after: float = 30.0
+    """Seconds that who appends lets publishers wait where it is full before they are told, if they can be."""
     max_age: float = 0.0
     """Seconds; older segments go, as with `drop_oldest`. 0: none is too old."""
 
@@ -55,6 +59,8 @@ class LogSettings(msgspec.Struct, frozen=True):
             segment_bytes=queue.segment_bytes if lane.segment_bytes is None else lane.segment_bytes,
             drop_oldest=(lane.on_full or queue.on_full) == "drop_oldest",
             total_max_bytes=queue.total_max_bytes,
+            device_share=_part(queue.device_share if lane.device_share is None else lane.device_share),
+            refuse_after=queue.refuse_after,
             max_age=queue.max_age if lane.max_age is None else lane.max_age,
             commit=queue.commit,
             spare_segments=queue.spare_segments,
@@ -72,3 +78,7 @@ class LogSettings(msgspec.Struct, frozen=True):
             spare_segments=queue.spare_segments,
             spare_segments_max=queue.spare_segments_max,
         )
+
+
+def _part(percent: int | None) -> float | None:
+    return None if percent is None else percent / 100

@@ -104,13 +104,13 @@ class Spares:
         odd = sum(self._odd.get(path, 0) for _, path in in_use)
         return (self.ready + self._taken + len(in_use)) * self._settings.segment_bytes + odd
 
-    def waiting(self, committed: int, newest_bytes: int) -> tuple[int, int]:
-        """`(records, bytes)` before `committed` that are not known to be forwarded; `newest_bytes`: used of the newest.
+    def waiting(self, committed: int, newest_bytes: int, position: int | None = None) -> tuple[int, int]:
+        """`(records, bytes)` before `committed`, from `position` on; None: that are not known to be forwarded.
 
-        The bytes are an estimate: of a segment that is forwarded in part, a part.
+        The bytes are an estimate: of a segment that counts in part, a part. `newest_bytes`: used of the newest.
         """
         begun = [seq for seq, _ in list(self._in_use)]
-        position = max(self._forwarded, begun[0] if begun else committed)
+        position = max(self._forwarded if position is None else position, begun[0] if begun else committed)
         size = 0.0
         for first, end in pairwise([*begun, committed]):
             full = newest_bytes if end == committed else self._settings.segment_bytes

@@ -119,6 +119,15 @@ class LogWriter:
         return self._appended
 
     @property
+    def room(self) -> int:
+        """Bytes of records that have a place as the files are, without another segment; below 0: it has ended."""
+        return self._committer.bound - self._appended
+
+    def bytes_from(self, position: int) -> int:
+        """What the durable records from `position` on take in the segments, estimated by their numbers."""
+        return self._spares.waiting(self.committed, self._committer.segment_used, position)[1]
+
+    @property
     def figures(self) -> Figures:
         """What it has done and holds; not one moment's, for the threads go on meanwhile."""
         committer, spares, counters = self._committer, self._spares, self._committer.counters

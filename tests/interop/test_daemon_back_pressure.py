@@ -20,6 +20,7 @@ receive_maximum = 1000
 [queue]
 free_space_floor = "1 MiB"
 segment_bytes = "512 KiB"
+device_share = 100
 [lanes.alarm]
 max_bytes = "1 MiB"
 [lanes.state]
