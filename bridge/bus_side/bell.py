@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from bridge.log.boot_clocks import BootClocks
 from bridge.log.doorbell import Doorbell, DoorbellClosed, Health, Note
 
 _RETRY_S = 0.05
@@ -19,7 +20,10 @@ class Bell:
     def __init__(self, doorbell: Doorbell, stop: asyncio.Event) -> None:
         self.committed: dict[str, int] = {}
         """Behind the last durable record of each uplink lane."""
+        self.clocks = BootClocks()
+        """What the lanes know of boots whose clock was set late; told no later than what it corrects."""
         self.on_downlink_forwarded: Callable[[int], None] | None = None
+        self._clocks = b""
         self._doorbell = doorbell
         self._stop = stop
         self._rung = asyncio.Event()
@@ -64,6 +68,8 @@ class Bell:
             self._stop.set()
             return
         for note in notes:
+            if note.clocks != self._clocks:
+                self._clocks, self.clocks = note.clocks, BootClocks.decode(note.clocks)
             self.committed.update(note.committed)
             if note.committed:
                 self._rung.set()

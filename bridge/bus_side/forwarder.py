@@ -145,7 +145,9 @@ class Forwarder:
 
     def _read(self, lane: Lane, committed: int, max_records: int, max_bytes: int) -> LaneBatch:
         try:
-            return lane.read(committed, max_records, max_bytes)
+            batch = lane.read(committed, max_records, max_bytes)
+            self._bell.clocks.correct(batch.records)
+            return batch
         except LogDamaged as damage:
             dropped = lane.skip_dropped()
             if dropped is not None:

@@ -98,14 +98,13 @@ class Shapes(Generic[Place]):
         return shape
 
     def _headers(self, record: Record, topic: str) -> list[Header]:
-        clock = b"synchronised" if record.flags & log_record.CLOCK_SYNCHRONISED else b"unsynchronised"
         return [
             ("mqtt-topic", topic.encode()),
             ("mqtt-qos", b"%d" % record.qos),
             ("mqtt-retain", b"true" if record.flags & log_record.RETAIN else b"false"),
             self._gateway,
             *self._lane,
-            ("clock", clock),
+            ("clock", log_record.clock_word(record.flags).encode()),
         ]
 
 

@@ -43,7 +43,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     log: str = ""
     """The log's id, 32 hexadecimal digits; empty: it is not known."""
     clock: str = "unsynchronised"
-    """Whether the gateway's clock could be believed when the record came: `synchronised`."""
+    """Whether `received` can be believed: `synchronised`, `corrected` (set later in that boot), `unsynchronised`."""
     error: str = ""
     """Of a dead letter: the kind of refusal, as in Kafka's header of that name."""
     error_detail: str = ""
@@ -58,11 +58,13 @@ def wanted(
     """The lane's records that mean something outside of the gateway, and the damages that cost some. Raises OSError."""
     since = lane.position() if pending else 0
     prefix = rec.encode_context(device, "")[: 2 + len(device.encode())] if device is not None else b""
+    clocks = lane.clocks()
     for item in LaneWalk(lane, since=since, live=live):
         if isinstance(item, Damage):
             if item.next_seq is None or item.next_seq > max(since, item.first_seq):
                 yield item
             continue
+        clocks.correct(item.records)
         for record in item.records:
             if record.seq >= since and record.kind not in OF_THE_HANDSHAKE and record.context.startswith(prefix):
                 yield record
@@ -112,7 +114,7 @@ def fields_of(lane: str, log_id: bytes | None, record: Record) -> Line:
         headers_repeated=repeated,
         tombstone=bool(record.flags & rec.TOMBSTONE),
         log=log_id.hex() if log_id is not None else "",
-        clock="synchronised" if record.flags & rec.CLOCK_SYNCHRONISED else "unsynchronised",
+        clock=rec.clock_word(record.flags),
     )
 
 

@@ -7,13 +7,32 @@ import datetime
 import time
 from pathlib import Path
 
+from bridge.log.boot_clocks import BootClock
+
 _STA_UNSYNC = 0x0040
 """adjtimex(2): the clock is not synchronised."""
 _TIME_ERROR = 5
 """adjtimex(2), return value: the clock is not synchronised."""
 _TIMEX_BYTES = 208
-_STATUS_OFFSET = 40
+"""Of the kernel's struct timex, with its padding."""
 _RECHECK_NS = 30 * 1_000_000_000
+_NS_PER_US = 1000
+_TRIES = 5
+"""Of a reading of both clocks, for one that nothing came between."""
+
+
+class _Timex(ctypes.Structure):
+    """The beginning of struct timex (adjtimex(2))."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_char * _TIMEX_BYTES),
+    )
 
 
 class Clock:
@@ -28,20 +47,32 @@ class Clock:
         self._adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
         self._checked_ns = 0
         self._synchronised = False
+        self._max_error_ns = 0
 
     def synchronised(self) -> bool:
         """As the kernel says (adjtimex(2)), asked at most every 30 seconds."""
         now = self.mono_ns()
         if now - self._checked_ns > _RECHECK_NS or not self._checked_ns:
-            self._checked_ns = now
-            self._synchronised = self._ask_kernel()
+            self.look()
         return self._synchronised
 
-    def _ask_kernel(self) -> bool:
-        buffer = ctypes.create_string_buffer(_TIMEX_BYTES)
-        state = self._adjtimex(buffer)
-        status = int.from_bytes(buffer.raw[_STATUS_OFFSET : _STATUS_OFFSET + 4], "little")
-        return 0 <= state < _TIME_ERROR and not status & _STA_UNSYNC
+    def look(self) -> bool:
+        """Asks the kernel now."""
+        self._checked_ns = self.mono_ns()
+        told = _Timex()
+        state = self._adjtimex(ctypes.byref(told))
+        self._synchronised = 0 <= state < _TIME_ERROR and not told.status & _STA_UNSYNC
+        self._max_error_ns = max(0, told.maxerror) * _NS_PER_US
+        return self._synchronised
+
+    def reading(self) -> tuple[BootClock, int]:
+        """What the wall clock is ahead of the monotonic one, and when the monotonic one was read."""
+        readings = []
+        for _ in range(_TRIES):
+            before, wall, after = self.mono_ns(), self.wall_ns(), self.mono_ns()
+            readings.append((after - before, wall, (before + after) // 2))
+        apart, wall, mono = min(readings)
+        return BootClock(wall - mono, self._max_error_ns + apart), mono
 
     def instant(self) -> str:
         """Now, as the documents write it."""

@@ -38,6 +38,7 @@ from bridge.device_side.sealers import make_sealers, read_keys
 from bridge.device_side.supervisor import BusSide
 from bridge.device_side.sys_topics import SysTopics
 from bridge.device_side.systemd import Notifier
+from bridge.device_side.timekeeper import Timekeeper
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log.doorbell import Note
 from bridge.log.errors import LogDamaged, LogError
@@ -54,21 +55,25 @@ from bridge.security.keys import KeyFileError
 _log = logging.getLogger(__name__)
 DONE, FAILED = 0, 1
 _RELIEF_S = 0.25
+_CLOCK_LOOK_S = 1.0
 _TAIL_RECORDS, _TAIL_BYTES = 1000, 4 << 20
 EPOCH_KEY = "epoch"
 
 
-def run(config: Config, config_path: Path) -> int:
-    """Runs until SIGTERM or SIGINT; returns the exit code: 0 stopped as asked, 1 could not start or had to give up."""
+def run(config: Config, config_path: Path, clock: Clock | None = None) -> int:
+    """Runs until SIGTERM or SIGINT; returns the exit code: 0 stopped as asked, 1 could not start or had to give up.
+
+    `clock`: other than this machine's.
+    """
     journal.set_up(config.log, "device")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(config, config_path))
+        return runner.run(_run(config, config_path, clock or Clock()))
 
 
-async def _run(config: Config, config_path: Path) -> int:
+async def _run(config: Config, config_path: Path, clock: Clock) -> int:
     try:
         with DirectoryLock(config.gateway.data_dir):
-            daemon = Daemon(config, config_path, asyncio.get_running_loop())
+            daemon = Daemon(config, config_path, asyncio.get_running_loop(), clock)
             return await daemon.run()
     except (CannotListen, CannotServe, Locked, ColdStoreFailure, KeyFileError, LogError) as error:
         _log.critical("cannot start: %s", error)
@@ -81,7 +86,7 @@ async def _run(config: Config, config_path: Path) -> int:
 class Daemon:
     """All parts of the device side."""
 
-    def __init__(self, config: Config, config_path: Path, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, config: Config, config_path: Path, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         """Recovers what is on disk and binds the ports; nothing is accepted yet.
 
         Raises:
@@ -91,7 +96,7 @@ class Daemon:
         self._loop = loop
         self._stop = asyncio.Event()
         self._exit_code = DONE
-        self._clock = Clock()
+        self._clock = clock
         self._notifier = Notifier(os.environ)
         self._tasks: set[asyncio.Task[None]] = set()
         data = config.gateway.data_dir
@@ -100,6 +105,8 @@ class Daemon:
         self._epoch = self._next_epoch()
         self._log_id = load_or_create_log_id(data / "uplink")
         self._uplink = self._open_uplink(data / "uplink")
+        self._timekeeper = Timekeeper(self._clock, [lane.writer for lane in self._uplink.lanes.values()])
+        self._clocks = self._timekeeper.known.encode()
         self._retained = Retained(self._cold, config.limits, now=loop.time)
         self._broker = Broker(acl, self._retained, self._cold, config.mqtt, config.limits, loop.time)
         keys = read_keys(config)
@@ -141,6 +148,7 @@ class Daemon:
             topics = SysTopics(self._broker, version("busbridge"), self._loop.time())
             self._spawn(self._desk.tell_figures(topics, interval_s))
         self._spawn(self._relieve_regularly())
+        self._spawn(self._keep_time())
         if self._downlink is not None:
             self._spawn(self._save_downlink_cursor(self._downlink))
         if self._notifier.watchdog_interval:
@@ -203,8 +211,7 @@ class Daemon:
                 directory / name,
                 LogSettings.for_lane(queue, self._config.lanes.get(name)),
                 log_id=self._log_id,
-                boot_id=self._clock.boot_id,
-                wall_ns=self._clock.wall_ns,
+                clock=self._clock,
                 pending_max=queue.pending_bytes,
                 on_failure=self._failed_elsewhere,
             )
@@ -297,13 +304,20 @@ class Daemon:
     def _positions(self) -> Note:
         """All the bus side must know, whenever it starts."""
         downlink = self._downlink.saved if self._downlink is not None else 0
-        return Note(committed=self._uplink.committed(), downlink_forwarded=downlink or None)
+        return Note(committed=self._uplink.committed(), clocks=self._clocks, downlink_forwarded=downlink or None)
 
     async def _relieve_regularly(self) -> None:
         """Room comes back without a word where a segment has been made or the disk has caught up."""
         while True:
             await asyncio.sleep(_RELIEF_S)
             self._relieved()
+
+    async def _keep_time(self) -> None:
+        while True:
+            if self._timekeeper.look():
+                self._clocks = self._timekeeper.known.encode()
+                self._bus_side.ring()
+            await asyncio.sleep(_CLOCK_LOOK_S)
 
     async def _save_downlink_cursor(self, downlink: DownlinkReader) -> None:
         while True:

@@ -91,6 +91,7 @@ class Pipeline:
         self._uplink = uplink
         self._broker = broker
         self._clock = clock
+        self._wall_ns, self._mono_ns = clock.wall_ns, clock.mono_ns
         self._remembered = limits.topics_remembered
         self._beginnings = Beginnings(random)
 
@@ -201,7 +202,7 @@ class Pipeline:
         if message.qos == 2 and message.packet_id:
             effect = self.exchanges.opening(way.device, message.packet_id)
         record = rec.encode(
-            rec.MESSAGE, flags, message.packet_id, time.time_ns(), time.monotonic_ns(), way.context, headers, payload
+            rec.MESSAGE, flags, message.packet_id, self._wall_ns(), self._mono_ns(), way.context, headers, payload
         )
         lane.append(record, token, effect)
         if way.account is not None:

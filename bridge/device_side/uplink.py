@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bridge.device_side.clock import Clock
 from bridge.device_side.connection import Connection
 from bridge.device_side.lane_state import LaneState
 from bridge.device_side.obstacle import Obstacle
@@ -90,8 +91,7 @@ class Uplink:
         settings: LogSettings,
         *,
         log_id: bytes,
-        boot_id: bytes,
-        wall_ns: Callable[[], int],
+        clock: Clock,
         pending_max: int,
         on_failure: Callable[[LogFailure], None],
     ) -> Lane:
@@ -110,12 +110,14 @@ class Uplink:
             directory,
             settings,
             log_id=log_id,
-            boot_id=boot_id,
-            wall_ns=wall_ns,
+            boot_id=clock.boot_id,
+            wall_ns=clock.wall_ns,
             fold=state,
             on_commit=committed,
             on_failure=on_failure,
             total=self._total,
+            mono_ns=clock.mono_ns,
+            synchronised=clock.synchronised,
         )
         cursor = Cursor.load(directory)
         forwarded = cursor.position if cursor is not None and cursor.log_id == log_id else oldest_position(directory)

@@ -76,6 +76,8 @@ class Note(msgspec.Struct, omit_defaults=True):
 
     committed: dict[str, int] = {}
     """Device side → bus side: behind the last durable record, by lane."""
+    clocks: bytes = b""
+    """Device side → bus side: what the lanes know of late clocks (`BootClocks.encode`)."""
     forwarded: dict[str, int] = {}
     """Bus side → device side: the durable cursor, by lane."""
     downlink_committed: int | None = None

@@ -6,6 +6,7 @@ beside a daemon; segments that are reused meanwhile are left out.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ import msgspec
 from bridge.log import cursor as cursor_file
 from bridge.log import log_id as log_id_file
 from bridge.log import quarantine
+from bridge.log.boot_clocks import BootClocks
 from bridge.log.cursor import Cursor
 from bridge.log.dropped import Dropped, dropped_in
 from bridge.log.forensics_segment import Damage, Piece, SegmentImage
@@ -52,6 +54,15 @@ class LaneFiles(msgspec.Struct, frozen=True):
     def dropped(self) -> list[Dropped]:
         """What a bound made the writer give up and Kafka has not been told of yet, oldest first."""
         return [dropped for _, dropped in dropped_in(self.directory)]
+
+    def clocks(self) -> BootClocks:
+        """What the lane knows of boots whose clock was set late. Raises OSError."""
+        for first_seq, path in reversed(self.segments()):
+            with contextlib.suppress(FileNotFoundError):
+                known = SegmentImage(path, first_seq, self.log_id).clocks()
+                if known is not None:
+                    return known
+        return BootClocks()
 
     def quarantined(self) -> list[Path]:
         """What recovery kept aside."""

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 from crc32c import crc32c
 
+from bridge.log.boot_clocks import BootClocks
 from bridge.log.files import read_around
 from bridge.log.record import Record, RecordError, decode_many
 from bridge.log.segment import (
@@ -69,6 +70,8 @@ class Piece(msgspec.Struct, frozen=True):
     """Bytes in the file, without padding."""
     records: list[Record]
     """Empty for the checkpoint that opens a segment."""
+    checkpoint: Record | None = None
+    """It, if it is one."""
 
 
 class SegmentImage:
@@ -119,6 +122,19 @@ class SegmentImage:
             self.at, self.next_seq = frame.next_at, frame.next_seq
         yield from self._shortness()
 
+    def clocks(self) -> BootClocks | None:
+        """What is said in it of late clocks; None: its checkpoint, which carries on what was before it, is gone."""
+        known: BootClocks | None = None
+        for item in self.pieces(None, live=True):
+            if isinstance(item, Damage):
+                continue
+            if item.checkpoint is not None:
+                known = BootClocks.decode(item.checkpoint.headers)
+            if known is not None:
+                for record in item.records:
+                    known.replay(record)
+        return known
+
     def _piece(self, frame: Frame) -> Piece | Damage:
         records: list[Record] = []
         size = frame.end - frame.at
@@ -129,7 +145,9 @@ class SegmentImage:
         except RecordError as error:
             after = frame.first_seq + len(records)
             return Damage(self.path, frame.at, after, frame.next_at, frame.next_seq, f"in a good frame: {error}")
-        return Piece(self.path, frame.at, size, records if frame.count else [])
+        if not frame.count:
+            return Piece(self.path, frame.at, size, [], records[0])
+        return Piece(self.path, frame.at, size, records)
 
     def _break(self, limit: int | None, live: bool) -> Damage | None:
         """Why there is no frame at `at`. None: because the segment's content ends here, as it should."""

@@ -40,13 +40,20 @@ CLOCK_SYNCHRONISED: Final = 16
 TOMBSTONE: Final = 32
 """The value is null, which is not the same as empty."""
 CLOCK_CORRECTED: Final = 64
-"""Only in memory: the wall clock was wrong when the record was made, and its reader has put that right since."""
+"""The clock was not set when the record was made, its reader has put the time right; on disk in dead letters only."""
 
 _HEAD = struct.Struct("<IBBHqqHH")
 HEAD_BYTES: Final = _HEAD.size
 """Of a record without context, headers and payload: 28."""
 _LENGTH = struct.Struct("<H")
 _PART_MAX = 0xFFFF
+
+
+def clock_word(flags: int) -> str:
+    """Whether the time of a record with these flags can be believed, as its readers are told."""
+    if flags & CLOCK_SYNCHRONISED:
+        return "synchronised"
+    return "corrected" if flags & CLOCK_CORRECTED else "unsynchronised"
 
 
 class RecordError(ValueError):

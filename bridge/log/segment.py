@@ -81,12 +81,11 @@ def decode_header(page: bytes) -> Header | None:
     """The header that `page` begins with; None if it is not one of this format, whole and undamaged."""
     if len(page) < PAGE_BYTES:
         return None
-    magic, version, page_bytes, *rest = _IDENTITY.unpack_from(page)
+    magic, version, page_bytes, size, log_id, first_seq, created_ns, salt = _IDENTITY.unpack_from(page)
     (crc,) = _CRC.unpack_from(page, _IDENTITY.size)
     if (magic, version, page_bytes) != (MAGIC, FORMAT, PAGE_BYTES) or crc != crc32c(page[: _IDENTITY.size]):
         return None
-    boot, mono_ns, synchronised = _decode_begun(page, crc)
-    return Header(*rest, boot=boot, mono_ns=mono_ns, clock_synchronised=synchronised)
+    return Header(size, log_id, first_seq, created_ns, salt, *_decode_begun(page, crc))
 
 
 def _decode_begun(page: bytes, seed: int) -> tuple[bytes, int, bool]:

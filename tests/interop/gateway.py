@@ -89,6 +89,7 @@ class Gateway:
             + queue
             + extra
         )
+        self.command = [sys.executable, "-m", "bridge", "run", "--config", str(self.config)]
         self.process: subprocess.Popen[bytes] | None = None
         self._log = directory / "gateway.log"
 
@@ -102,9 +103,8 @@ class Gateway:
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Starts it and waits for nothing."""
-        command = [sys.executable, "-m", "bridge", "run", "--config", str(self.config)]
         with self._log.open("ab") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=CHECKOUT)
+            self.process = subprocess.Popen(self.command, stdout=output, stderr=subprocess.STDOUT, cwd=CHECKOUT)
         return self.process
 
     @property

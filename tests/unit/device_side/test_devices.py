@@ -27,7 +27,7 @@ from bridge.log.reader import LogReader
 from bridge.log.record import DESIRED, DOCUMENT, TOMBSTONE, Record, encode, encode_context
 from bridge.log.settings import LogSettings
 from tests.unit.device_side.conftest import unexpected
-from tests.unit.log.lane import BOOT_ID, LOG_ID
+from tests.unit.log.lane import LOG_ID
 from tests.unit.log.lane import Lane as Downlink
 
 KIB = 1 << 10
@@ -44,7 +44,7 @@ class Gateway:
         self.cold = ColdStore(directory / "cold.sqlite", unexpected)
         self.uplink = Uplink(self.loop, self._committed)
         self.lane = self.uplink.open_lane(
-            "state", self.directory, SETTINGS, log_id=LOG_ID, boot_id=BOOT_ID, wall_ns=lambda: 0,
+            "state", self.directory, SETTINGS, log_id=LOG_ID, clock=Clock(),
             pending_max=1 << 30, on_failure=lambda failure: pytest.fail(str(failure)),
         )  # fmt: skip
         self.retained: list[tuple[str, object]] = []
