@@ -23,6 +23,8 @@ DURATIONS: Final[Mapping[str, Decimal]] = MappingProxyType(
     }
 )
 """Seconds in each unit of time, the longest first."""
+RATES: Final[Mapping[str, int]] = MappingProxyType({**SIZES, "MB": 1_000_000, "KB": 1_000})
+"""Bytes in each unit of size that may stand before "/s": those who sell links count in thousands."""
 
 _QUANTITY = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]+)\s*", re.ASCII)
 
@@ -40,6 +42,18 @@ def parse_size(text: str) -> int:
     return int(size)
 
 
+def parse_rate(text: str) -> int:
+    """Return the bytes a second in `text`: "500 KB/s" is 500,000. Raises UnitError, also for a part of a byte."""
+    size, slash, second = text.rpartition("/")
+    if not slash or second.strip() != "s":
+        raise UnitError("not a size a second")
+    number, unit = _quantity(size, RATES)
+    rate = number * RATES[unit]
+    if rate != int(rate):
+        raise UnitError("not a whole number of bytes a second")
+    return int(rate)
+
+
 def parse_duration(text: str) -> float:
     """Return the seconds in `text`: "250 ms" is 0.25. Raises UnitError."""
     number, unit = _quantity(text, DURATIONS)
@@ -50,6 +64,13 @@ def format_size(size: int) -> str:
     """Return `size` bytes in the largest unit that needs no fraction, as `parse_size` reads it."""
     unit = next(name for name, scale in SIZES.items() if size % scale == 0 and (size or scale == 1))
     return f"{size // SIZES[unit]} {unit}"
+
+
+def format_rate(rate: int) -> str:
+    """Return `rate` bytes a second in the largest unit that needs no fraction, as `parse_rate` reads it."""
+    units = sorted(RATES.items(), key=lambda unit: -unit[1])
+    name, scale = next((name, scale) for name, scale in units if rate % scale == 0 and (rate or scale == 1))
+    return f"{rate // scale} {name}/s"
 
 
 def format_duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ class CatchUp:
         self.seconds: float | None = None
         """Until it is gone at the present rates; None: it is not active, or does not shrink."""
         self._last: tuple[float, int, int] | None = None
+        self._elapsed = 0.0
         self._out = 0.0
         self._in = 0.0
 
@@ -43,9 +44,11 @@ class CatchUp:
     def pause(self) -> None:
         """The sink is away: what was known of the rates holds no more."""
         self.active, self.seconds, self._last = False, None, None
-        self._out = self._in = 0.0
+        self._elapsed = self._out = self._in = 0.0
 
     def _smooth(self, seconds: float, went: int, grown: int) -> None:
-        part = 1 - math.exp(-seconds / _SMOOTHING_S) if self._out else 1.0
+        self._elapsed += seconds
+        # The plain mean at first: one burst at the beginning is not taken for the rate.
+        part = max(1 - math.exp(-seconds / _SMOOTHING_S), seconds / self._elapsed)
         self._out += part * (went / seconds - self._out)
         self._in += part * (max(0, grown + went) / seconds - self._in)

@@ -7,8 +7,9 @@ gateway with our id.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 
 from bridge.bus_side.backoff import Backoff
@@ -16,7 +17,9 @@ from bridge.bus_side.bell import Bell
 from bridge.bus_side.gap import drop_records, gap_record
 from bridge.bus_side.lanes import Budget, Lane, shares
 from bridge.bus_side.link import Link
+from bridge.bus_side.meter import Meter
 from bridge.bus_side.sink import LaneBatch, Sink, SinkAgain, SinkAway, SinkError, SinkFenced
+from bridge.config import Lane as Settings
 from bridge.log.errors import LogDamaged
 from bridge.log.log_id import load_or_create_log_id
 
@@ -33,8 +36,9 @@ class Forwarder:
         link: Link,
         *,
         uplink: Path,
-        weights: Mapping[str, int],
+        lanes: Mapping[str, Settings],
         budget: Budget,
+        meter: Meter | None,
         backoff: Backoff,
         linger_s: float,
         cursor_interval_s: float,
@@ -44,7 +48,8 @@ class Forwarder:
     ) -> None:
         """Args:
         uplink: directory of the lanes' directories.
-        weights: of lanes; a lane that is not named has 1.
+        lanes: weights and lingers of lanes; one that is not named has the defaults.
+        meter: None: nothing bounds how much is sent.
         linger_s: pause between two transactions, in which more arrives.
         gap_topic: where the event goes that says which records are lost.
         wall_ns: reads the wall clock.
@@ -53,7 +58,8 @@ class Forwarder:
         self._bell = bell
         self._link = link
         self._uplink = uplink
-        self._weights = weights
+        self._settings = lanes
+        self._meter = meter
         self._budget = budget
         self._backoff = backoff
         self._linger_s = linger_s
@@ -104,19 +110,36 @@ class Forwarder:
         """From a start of the sink to its failure, which is raised (SinkError)."""
         await self._start()
         while True:
-            batches = self._next_batches()
+            now = asyncio.get_running_loop().time()
+            if self._meter is not None and (wait := self._meter.wait_s(now)):
+                await asyncio.sleep(wait)
+                continue
+            held = self._held(now)
+            batches = self._next_batches(held)
             if batches:
                 await self._write(batches)
                 await asyncio.sleep(self._linger_s)
             else:
+                await self._rung(min(held.values(), default=None))
+
+    async def _rung(self, limit_s: float | None) -> None:
+        """Waits for more to be sent, at the most until a lane has lingered for long enough."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
                 await self._bell.rung()
-                if self._bell.committed.keys() - self._lanes.keys():
-                    await self._start()
+        if self._bell.committed.keys() - self._lanes.keys():
+            await self._start()
+
+    def _held(self, now_s: float) -> dict[str, float]:
+        """Lanes whose records still wait for company, and how long they may."""
+        committed = self._bell.committed
+        waits = {name: lane.lingers_s(committed[name], now_s) for name, lane in self._lanes.items()}
+        return {name: wait for name, wait in waits.items() if wait}
 
     async def _start(self) -> None:
         log_id = load_or_create_log_id(self._uplink)
         for name in self._bell.committed.keys() - self._lanes.keys():
-            lane = self._lanes[name] = Lane(name, self._uplink / name, log_id, self._weights.get(name, 1))
+            lane = self._lanes[name] = Lane(name, self._uplink / name, log_id, self._settings.get(name, Settings()))
             if lane.saved is not None:
                 self._bell.tell_forwarded({name: lane.saved})
         self._link.trying("to connect, and to read the positions")
@@ -130,17 +153,21 @@ class Forwarder:
             lane.go_to(held.get(name), self._bell.committed[name])
         self._link.connected()
 
-    def _next_batches(self) -> list[LaneBatch]:
-        """What the next transaction carries: by weight, as far as the budget goes."""
+    def _next_batches(self, held: Container[str]) -> list[LaneBatch]:
+        """What the next transaction carries of all lanes but those held: by weight, as far as the budget goes."""
         committed = self._bell.committed
-        backlog = {name: committed[name] - lane.position for name, lane in self._lanes.items()}
-        weights = {name: lane.weight for name, lane in self._lanes.items()}
+        lanes = {name: lane for name, lane in self._lanes.items() if name not in held}
+        backlog = {name: committed[name] - lane.position for name, lane in lanes.items()}
+        weights = {name: lane.weight for name, lane in lanes.items()}
         given = shares(weights, backlog, self._budget.records)
+        left = self._budget.bytes if self._meter is None else min(self._budget.bytes, self._meter.bytes_max())
         total = sum(weights[name] for name in given)
         batches: list[LaneBatch] = []
         for name, records in given.items():
-            max_bytes = max(1, self._budget.bytes * weights[name] // total)
-            batches.append(self._read(self._lanes[name], committed[name], records, max_bytes))
+            batch = self._read(lanes[name], committed[name], records, max(1, left * weights[name] // total))
+            # What a lane does not need of its part is there for those that need more.
+            left, total = max(0, left - batch.bytes), total - weights[name]
+            batches.append(batch)
         return batches
 
     def _read(self, lane: Lane, committed: int, max_records: int, max_bytes: int) -> LaneBatch:
@@ -168,6 +195,9 @@ class Forwarder:
                 self._link.figures.transactions_aborted += 1
                 raise
             self._link.wrote(batches, written)
+            if self._meter is not None:
+                size = sum(batch.bytes for batch in batches)
+                self._meter.spend(asyncio.get_running_loop().time(), written.wire_bytes, size)
             for batch in batches:
                 self._lanes[batch.lane].done = batch.position
         self._budget.grow()
@@ -177,7 +207,8 @@ class Forwarder:
         while True:
             await asyncio.sleep(self._cursor_interval_s)
             self._save()
-            self._link.measure(asyncio.get_running_loop().time(), self._waiting())
+            now = asyncio.get_running_loop().time()
+            self._link.measure(now, self._waiting(), self._held(now))
 
     def _waiting(self) -> dict[str, tuple[int, int]]:
         committed = self._bell.committed

@@ -9,6 +9,7 @@ import msgspec
 
 from bridge.bus_side.backlog import record_bytes, waiting_bytes
 from bridge.bus_side.sink import LaneBatch
+from bridge.config import Lane as Settings
 from bridge.log.cursor import Cursor
 from bridge.log.dropped import Dropped, dropped_at, names_in
 from bridge.log.reader import LogReader, oldest_position
@@ -69,10 +70,12 @@ def shares(weights: Mapping[str, int], backlog: Mapping[str, int], budget: int) 
 class Lane:
     """One lane's reader and how far it has come."""
 
-    def __init__(self, name: str, directory: Path, log_id: bytes, weight: int) -> None:
+    def __init__(self, name: str, directory: Path, log_id: bytes, settings: Settings) -> None:
         """The reader begins where the cursor on disk says; see `go_to`. Raises OSError."""
         self.name = name
-        self.weight = weight
+        self.weight = settings.weight
+        self._settings = settings
+        self._lingers_since: float | None = None
         self._directory = directory
         self._log_id = log_id
         cursor = Cursor.load(directory)
@@ -97,6 +100,19 @@ class Lane:
         self._reader = LogReader(self._directory, self._log_id, position)
         self.done = position
 
+    def lingers_s(self, committed: int, now_s: float) -> float:
+        """How much longer what waits here may wait for company; 0: it is to go now. `now_s`: of a rising clock."""
+        settings = self._settings
+        count = committed - self.position
+        if not settings.linger or count <= 0:
+            self._lingers_since = None
+            return 0.0
+        if self._lingers_since is None:
+            self._lingers_since = now_s
+        if count * self._each(committed) >= settings.linger_bytes:
+            return 0.0
+        return max(0.0, self._lingers_since + settings.linger - now_s)
+
     def read(self, committed: int, max_records: int, max_bytes: int) -> LaneBatch:
         """The next records.
 
@@ -106,6 +122,7 @@ class Lane:
         before = self._reader.bytes_read
         records = self._reader.read(committed, max_records, max_bytes)
         size = self._reader.bytes_read - before
+        self._lingers_since = None
         if records:
             self._record_bytes = size / len(records)
         return LaneBatch(self.name, records, self._reader.position, size)
@@ -113,9 +130,13 @@ class Lane:
     def waiting(self, committed: int) -> tuple[int, int]:
         """Records that are not forwarded yet, and about how many bytes they are on disk."""
         done = self.position if self.done is None else self.done
+        return committed - done, waiting_bytes(self._directory, done, committed, self._each(committed))
+
+    def _each(self, committed: int) -> float:
+        """Bytes of one record, about."""
         if self._record_bytes == 0:
-            self._record_bytes = record_bytes(self._directory, self._log_id, done, committed)
-        return committed - done, waiting_bytes(self._directory, done, committed, self._record_bytes)
+            self._record_bytes = record_bytes(self._directory, self._log_id, self.position, committed)
+        return self._record_bytes
 
     def skip_dropped(self) -> Dropped | None:
         """Goes on behind what the log has given up at this position; None: nothing, it is damage."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from bridge.bus_side.bell import Bell
@@ -71,15 +71,18 @@ class Link:
         for reason, count in written.dead_letters.items():
             figures.dead_letters[reason] = figures.dead_letters.get(reason, 0) + count
 
-    def measure(self, now_s: float, waiting: Mapping[str, tuple[int, int]]) -> None:
+    def measure(self, now_s: float, waiting: Mapping[str, tuple[int, int]], held: Container[str] = ()) -> None:
         """Takes how much waits, records and bytes by lane, and tells the device side how all is.
 
-        `now_s`: of a clock that only rises.
+        Args:
+            now_s: of a clock that only rises.
+            waiting: by lane.
+            held: lanes that wait for company: no backlog to be caught up with.
         """
         for name, (records, size) in waiting.items():
             lane = self.figures.lanes.setdefault(name, LaneFigures())
             lane.waiting_records, lane.waiting_bytes = records, size
-        self._look_ahead(now_s)
+        self._look_ahead(now_s, [lane for name, lane in self.figures.lanes.items() if name not in held])
         self.tell()
 
     def tell(self) -> None:
@@ -88,13 +91,12 @@ class Link:
             self._told = copy.deepcopy(self._health)
             self._bell.tell_health(self._told)
 
-    def _look_ahead(self, now_s: float) -> None:
-        lanes = self.figures.lanes.values()
+    def _look_ahead(self, now_s: float, lanes: Sequence[LaneFigures]) -> None:
         if self._health.state != "connected":
             self._catch_up.pause()
             self._caught = None
         else:
-            forwarded = sum(lane.forwarded_bytes for lane in lanes)
+            forwarded = sum(lane.forwarded_bytes for lane in self.figures.lanes.values())
             self._catch_up.observe(now_s, sum(lane.waiting_bytes for lane in lanes), forwarded)
         self.figures.catch_up_s = self._catch_up.seconds
         if self._catch_up.active == (self._caught is not None):

@@ -34,6 +34,7 @@ from bridge.bus_side.kafka import KafkaSink
 from bridge.bus_side.lanes import Budget
 from bridge.bus_side.letter import DIRECTORY as DEAD_LETTERS
 from bridge.bus_side.link import Link
+from bridge.bus_side.meter import Meter
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.producer import hasten_transactions
 from bridge.bus_side.refusals import know_invalid_records
@@ -132,8 +133,9 @@ def _forwarder(config: Config, bell: Bell, noise: Noise, letters: DeadLetterLog)
         bell,
         Link(name, bell, time.time),
         uplink=config.gateway.data_dir / "uplink",
-        weights={lane: settings.weight for lane, settings in config.lanes.items()},
+        lanes=config.lanes,
         budget=Budget(limits.transaction_records, limits.transaction_bytes),
+        meter=Meter(limits.max_rate, asyncio.get_running_loop().time()) if limits.max_rate is not None else None,
         backoff=_backoff(limits),
         linger_s=limits.linger if config.kafka is not None else 0.0,
         cursor_interval_s=config.queue.cursor_interval,

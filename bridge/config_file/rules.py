@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -31,6 +32,8 @@ _URL_PATH = re.compile(r"/[A-Za-z0-9._~/-]*", re.ASCII)
 GATEWAY_ID_ALLOWED: Final = "1 to 128 of the characters A-Z a-z 0-9 . _ -"
 _KAFKA_TOPIC_ALLOWED = '1 to 249 of the characters A-Z a-z 0-9 . _ - (and neither "." nor "..")'
 _FILTER_ALLOWED = 'an MQTT topic filter: + alone in its level, # alone in the last, "{device}" for the device id'
+_LEVELS: Final[Mapping[str, int]] = MappingProxyType({"gzip": 9, "lz4": 12, "zstd": 22})
+"""Of each compression, the highest level."""
 _ACCOUNT = ("username", "password_file")
 _TOKEN = ("token_endpoint", "client_id", "client_secret_file")
 _TOKEN_TOO = ("scope", "token_ca")
@@ -212,6 +215,11 @@ def _kafka(config: Config) -> Iterator[Finding]:
     if kafka.batch_bytes > kafka.transaction_bytes:
         most = f"at most transaction_bytes, {format_size(kafka.transaction_bytes)}"
         yield Finding(("kafka", "batch_bytes"), "one batch is more than a whole transaction", most)
+    most_level = _LEVELS.get(kafka.compression, 0)
+    if kafka.compression_level is not None and kafka.compression_level > most_level:
+        problem = f'{kafka.compression_level} is not used with compression = "{kafka.compression}"'
+        path = ("kafka", "compression_level")
+        yield Finding(path, problem, f"1 to {most_level}" if most_level else "none", needs=(("kafka", "compression"),))
     yield from _kafka_security(kafka)
 
 

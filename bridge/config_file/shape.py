@@ -16,13 +16,25 @@ import msgspec
 
 from bridge.address import AddressError, split_address
 from bridge.config_file.errors import Finding, KeyPath
-from bridge.units import DURATIONS, SIZES, UnitError, format_duration, format_size, parse_duration, parse_size
+from bridge.units import (
+    DURATIONS,
+    RATES,
+    SIZES,
+    UnitError,
+    format_duration,
+    format_rate,
+    format_size,
+    parse_duration,
+    parse_rate,
+    parse_size,
+)
 
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 _UNITS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "size": f'a text with a unit ({", ".join(reversed([*SIZES]))}), like "16 MiB"',
         "duration": f'a text with a unit ({", ".join(reversed([*DURATIONS]))}), like "30 s"',
+        "rate": f'a text with a unit ({", ".join(f"{unit}/s" for unit in reversed([*RATES]))}), like "500 KB/s"',
         "address": '"HOST:PORT", an IPv6 host in brackets',
     }
 )
@@ -96,6 +108,7 @@ class Shaper:
         converters: dict[str, Callable[[str], object]] = {
             "size": parse_size,
             "duration": parse_duration,
+            "rate": parse_rate,
             "address": _address,
         }
         if hint is Path:
@@ -159,7 +172,7 @@ def unwrapped(hint: Any) -> tuple[Any, tuple[object, ...]]:
 
 
 def unit_of(notes: tuple[object, ...]) -> str:
-    """Return what kind of quantity a type's annotations make it: `size`, `duration`, `address`; "" for none."""
+    """Return what kind of quantity a type's annotations make it: `size`, `duration`, `rate`, `address`; "" for none."""
     return next((note for note in notes if isinstance(note, str)), "")
 
 
@@ -173,7 +186,11 @@ def _within(notes: tuple[object, ...], value: object) -> None:
 
 def bounds(notes: tuple[object, ...]) -> str:
     """Return the limits that a type's annotations set, as `, at least 1`; "" for none."""
-    formats: dict[str, Callable[[Any], str]] = {"size": format_size, "duration": format_duration}
+    formats: dict[str, Callable[[Any], str]] = {
+        "size": format_size,
+        "duration": format_duration,
+        "rate": format_rate,
+    }
     show = formats.get(unit_of(notes), str)
     metas = [note for note in notes if isinstance(note, msgspec.Meta)]
     signs = {"ge": "at least", "gt": "more than", "le": "at most"}

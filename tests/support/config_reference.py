@@ -15,7 +15,7 @@ import msgspec
 
 from bridge import config
 from bridge.config_file.shape import bounds, unit_of, unwrapped
-from bridge.units import format_duration, format_size
+from bridge.units import format_duration, format_rate, format_size
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 BEGIN, END = "<!-- begin: written by ./dev docs -->\n", "<!-- end -->\n"
@@ -68,8 +68,8 @@ def _kind(hint: Any) -> str:
         return f"array, each {_kind(get_args(hint)[0])}"
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return "table"
-    kind = {"size": "size", "duration": "duration", "address": "HOST:PORT"}.get(unit_of(notes)) or _KINDS[hint]
-    return kind + ("" if bounds(notes) in (", at least 1 B", ", more than 0 s") else bounds(notes))
+    kind = {"address": "HOST:PORT"}.get(unit_of(notes), unit_of(notes)) or _KINDS[hint]
+    return kind + ("" if bounds(notes) in (", at least 1 B", ", more than 0 s", ", at least 1 B/s") else bounds(notes))
 
 
 def _default(field: msgspec.structs.FieldInfo, hint: Any) -> str:
@@ -82,6 +82,8 @@ def _default(field: msgspec.structs.FieldInfo, hint: Any) -> str:
         return "see its section"
     if unit_of(notes) == "size":
         return f'`"{format_size(value)}"`'
+    if unit_of(notes) == "rate":
+        return f'`"{format_rate(value)}"`'
     if unit_of(notes) == "duration":
         return f'`"{format_duration(value)}"`'
     return f"`{_toml(value)}`"

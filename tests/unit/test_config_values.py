@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from bridge.address import AddressError, is_loopback, split_address
 from bridge.credentials import SecretError, secret, secret_path
-from bridge.units import UnitError, format_duration, format_size, parse_duration, parse_size
+from bridge.units import (
+    UnitError,
+    format_duration,
+    format_rate,
+    format_size,
+    parse_duration,
+    parse_rate,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +43,19 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
+@pytest.mark.parametrize(
+    ("text", "rate"), [("500 KB/s", 500_000), ("1.5MiB/s", 3 << 19), ("8 B / s", 8), ("2 MB/s", 2_000_000)]
+)
+def test_rates(text: str, rate: int) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "5", "500 KB", "500 /s", "500 KB/min", "500 kbit/s", "-1 KB/s", "0.5 B/s"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(UnitError):
+        parse_rate(text)
+
+
 @pytest.mark.parametrize("text", ["", "5", "5 sec", "5 S", "-5 s", "inf s", "nan s", "5 KiB"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(UnitError):
@@ -44,6 +65,7 @@ def test_what_is_no_duration(text: str) -> None:
 @given(st.integers(0, 1 << 49))
 def test_a_printed_size_reads_back(size: int) -> None:
     assert parse_size(format_size(size)) == size
+    assert parse_rate(format_rate(size)) == size
 
 
 @given(st.integers(0, 10**9).map(lambda micros: micros / 1_000_000))

@@ -13,7 +13,9 @@ from bridge.bus_side.bell import Bell
 from bridge.bus_side.forwarder import Forwarder
 from bridge.bus_side.lanes import Budget
 from bridge.bus_side.link import Link
+from bridge.bus_side.meter import Meter
 from bridge.bus_side.sink import SinkAgain, SinkAway, SinkFenced, Written
+from bridge.config import Lane as LaneSettings
 from bridge.log import doorbell
 from bridge.log.cursor import Cursor
 from bridge.log.doorbell import Doorbell, Health
@@ -29,8 +31,11 @@ class MemorySink:
 
     holds_positions = True
 
-    def __init__(self):
+    def __init__(self, wire_bytes=7):
         self.records = []
+        self.wire_bytes = wire_bytes
+        self.writes = []
+        """Of each that went through, how many records by lane."""
         self.positions = {}
         self.failures = []
         self.starts = 0
@@ -47,7 +52,8 @@ class MemorySink:
                 self.positions[batch.lane] = batch.position
         if error is not None:
             raise error
-        return Written({batch.lane: len(batch.records) for batch in batches}, 7, {"invalid-record": 1})
+        self.writes.append({batch.lane: len(batch.records) for batch in batches})
+        return Written(self.writes[-1], self.wire_bytes, {"invalid-record": 1})
 
     async def stop(self):
         """Nothing to let go of."""
@@ -56,7 +62,7 @@ class MemorySink:
 class Bench:
     """A forwarder at work, and the other end of its bell."""
 
-    def __init__(self, directory, sink, records_max=100):
+    def __init__(self, directory, sink, records_max=100, lanes=None, meter=None):
         mine, theirs = doorbell.pair()
         self.bell = Doorbell(mine)
         self.feed = Feed(directory, ("normal", "state"))
@@ -69,8 +75,9 @@ class Bench:
             self.bus_bell,
             Link("the sink", self.bus_bell, lambda: 0.0),
             uplink=self.directory,
-            weights={"normal": 1},
+            lanes=lanes or {},
             budget=Budget(records_max, 1 << 20),
+            meter=meter,
             backoff=Backoff(0.001, 0.01, lambda: 0.5),
             linger_s=0.0,
             cursor_interval_s=0.01,
@@ -255,3 +262,41 @@ async def test_bell_that_closes_ends_the_process(tmp_path):
         await asyncio.wait_for(stop.wait(), 5)
     assert stop.is_set()
     bell.close()
+
+
+async def test_a_lane_that_lingers_waits_for_company_and_no_longer_than_it_may(tmp_path):
+    sink = MemorySink()
+    bench = Bench(tmp_path, sink, lanes={"normal": LaneSettings(linger=0.4, linger_bytes=1 << 20)})
+    bench.feed.publish(["dev-1"], 1)
+    bench.feed.publish(["dev-2"], 1, "state")
+    begun = asyncio.get_running_loop().time()
+
+    def all_there():
+        if len(sink.writes) == 1 and bench.feed.written["dev-1"] == 1:
+            bench.feed.publish(["dev-1"], 5)
+        return len(sink.records) == 7
+
+    await bench.run(all_there)
+    assert asyncio.get_running_loop().time() - begun >= 0.4
+    assert [sorted(lanes) for lanes in sink.writes] == [["state"], ["normal"]], "six records waited for each other"
+
+
+async def test_enough_to_fill_a_batch_lingers_no_longer(tmp_path):
+    sink = MemorySink()
+    bench = Bench(tmp_path, sink, lanes={"normal": LaneSettings(linger=3600.0, linger_bytes=2_000)})
+    bench.feed.publish(["dev-1"], 100)
+    await bench.run(all_of(sink, 100))
+    assert len(sink.records) == 100
+
+
+async def test_metered_transactions_are_small_and_leave_what_one_lane_does_not_need_to_the_others(tmp_path):
+    sink = MemorySink(wire_bytes=100)
+    lanes = {"state": LaneSettings(weight=9)}
+    bench = Bench(tmp_path, sink, lanes=lanes, meter=Meter(5_000, asyncio.get_running_loop().time()))
+    bench.feed.publish(["dev-1"], 60, size=200)
+    bench.feed.publish(["dev-2"], 1, "state")
+    await bench.run(all_of(sink, 61))
+    first = sink.writes[0]
+    assert first["state"] == 1
+    assert 10 < first["normal"] < 25, "nearly all of the 5,000 bytes"
+    assert len(sink.writes) > 1
