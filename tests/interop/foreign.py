@@ -1,6 +1,6 @@
 """Clients that others wrote, all told what to do in the same words: connect, subscribe, publish, disconnect, drop.
 
-Each is a process of its own, so that dropping the connection without a word is killing it.
+Each is in a process of its own, so that dropping the connection without a word is killing it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,22 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
+from tests.interop.driver import Driver, Drivers
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 CLIENTS = Path(__file__).parent / "clients"
 INSTALLED = CHECKOUT / ".cache" / "interop"
 """Where `./dev test` puts what is not Python."""
-PATIENCE_S = 5.0
+PATIENCE_S = 10.0
+Command = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
+"""A driver's arguments, and its environment where it is given one of its own."""
 
 
 class Properties(msgspec.Struct, frozen=True):
@@ -55,6 +60,10 @@ class Setup(msgspec.Struct, frozen=True):
     will: Publication | None = None
     filters: tuple[str, ...] = ()
     """Subscribed to at once, at QoS 2."""
+    secrets: tuple[str, str] | None = None
+    """Paths of the CA and of the client's certificate with its key, where the connection is TLS."""
+    patience_s: float = PATIENCE_S
+    """How long a message is waited for."""
 
 
 class Client(Protocol):
@@ -66,36 +75,30 @@ class Client(Protocol):
     def publish(self, publication: Publication) -> None:
         """Returns after the last acknowledgement."""
 
-    def message(self, timeout_s: float = PATIENCE_S) -> Publication:
-        """The next that came; raises queue.Empty."""
+    def message(self, timeout_s: float | None = None) -> Publication:
+        """The next that came; raises queue.Empty. None: as long as the setup says."""
 
     def disconnect(self) -> None:
-        """With good manners."""
+        """With good manners; nothing where it is not connected."""
 
     def drop(self) -> None:
         """Without a word."""
 
 
 class LineClient:
-    """A driver around a client library: a process that takes a JSON object a line and answers in kind."""
+    """A client of a library, in a driver."""
 
-    def __init__(self, command: list[str], scheme: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, drivers: Drivers, scheme: str, command: Command) -> None:
+        self._drivers = drivers
         self._scheme = scheme
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-            stderr=subprocess.DEVNULL,
-        )
-        self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._messages: queue.Queue[Publication] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._driver: Driver | None = drivers.take(*command)
+        self._patience_s = PATIENCE_S
 
     def connect(self, setup: Setup) -> None:
-        path = "/mqtt" if self._scheme == "ws" else ""
+        self._patience_s = setup.patience_s
+        path = "/mqtt" if self._scheme in ("ws", "wss") else ""
         will = msgspec.to_builtins(setup.will)
+        secrets = {} if setup.secrets is None else {"ca": setup.secrets[0], "certificate": setup.secrets[1]}
         self._do(
             "connect",
             url=f"{self._scheme}://127.0.0.1:{setup.port}{path}",
@@ -104,6 +107,7 @@ class LineClient:
             clean=setup.clean,
             expiry_s=setup.expiry_s,
             will=will,
+            **secrets,
         )
         for each in setup.filters:
             self._do("subscribe", filter=each, qos=2)
@@ -111,38 +115,31 @@ class LineClient:
     def publish(self, publication: Publication) -> None:
         self._do("publish", **msgspec.to_builtins(publication))
 
-    def message(self, timeout_s: float = PATIENCE_S) -> Publication:
-        return self._messages.get(timeout=timeout_s)
+    def message(self, timeout_s: float | None = None) -> Publication:
+        assert self._driver is not None
+        timeout_s = self._patience_s if timeout_s is None else timeout_s
+        return _publication(self._driver.messages.get(timeout=timeout_s))
 
     def disconnect(self) -> None:
-        self._do("disconnect")
-        self.drop()
+        if self._driver is not None:
+            self._do("disconnect")
+            self._drivers.give_back(self._driver)
+            self._driver = None
 
     def drop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        if self._driver is not None:
+            self._driver.kill()
+            self._driver = None
 
     def _do(self, what: str, **arguments: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
-        self._process.stdin.flush()
-        answer = self._answers.get(timeout=PATIENCE_S)
-        assert "done" in answer, (what, arguments, answer)
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            said = json.loads(line)
-            if "message" in said:
-                self._messages.put(_publication(said["message"]))
-            else:
-                self._answers.put(said)
+        assert self._driver is not None
+        self._driver.do(what, **arguments)
 
 
 class MosquittoCommands:
     """`mosquitto_sub` for what comes, `mosquitto_pub` for what is sent, as one client in two halves."""
 
-    def __init__(self) -> None:
+    def __init__(self, _drivers: Drivers) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._setup: Setup | None = None
         self._messages: queue.Queue[Publication] = queue.Queue()
@@ -178,18 +175,21 @@ class MosquittoCommands:
                 command += ["-D", "publish", "user-property", key, value]
         subprocess.run(command, check=True, timeout=PATIENCE_S)
 
-    def message(self, timeout_s: float = PATIENCE_S) -> Publication:
-        return self._messages.get(timeout=timeout_s)
+    def message(self, timeout_s: float | None = None) -> Publication:
+        assert self._setup is not None
+        return self._messages.get(timeout=self._setup.patience_s if timeout_s is None else timeout_s)
 
     def disconnect(self) -> None:
-        assert self._process is not None
-        self._process.terminate()  # it says DISCONNECT
-        self._process.wait()
+        if self._process is not None:
+            self._process.terminate()  # it says DISCONNECT
+            self._process.wait()
+            self._process = None
 
     def drop(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def _common(self, *more: str) -> list[str]:
         assert self._setup is not None
@@ -224,13 +224,14 @@ class Foreigner(msgspec.Struct, frozen=True):
     """A kind of client: how one is made, what it speaks, and what must be installed for it."""
 
     name: str
-    make: Callable[[], Client]
+    make: Callable[[Drivers], Client]
     needs: str | Path
     """A command on the PATH, or a file."""
     versions: tuple[int, ...] = (4, 5)
-    websocket: bool = False
+    scheme: str = "tcp"
+    """"tcp", "ws" or "wss": which of our listeners it uses."""
     brokers: tuple[str, ...] = ("busbridge",)
-    """Those it asks; not all ask all, for starting them takes most of the time."""
+    """Those it asks; not all ask all, for that takes most of the time."""
     cannot: tuple[tuple[int, str], ...] = ()
     """Steps of the script, by version, that the client has no way to do."""
 
@@ -246,21 +247,28 @@ class Foreigner(msgspec.Struct, frozen=True):
         return None if there else f"{self.name} is not installed (no {Path(self.needs).name}): ./dev test installs it"
 
 
-def _python(driver: str, scheme: str) -> Callable[[], Client]:
-    return lambda: LineClient([sys.executable, str(CLIENTS / driver)], scheme)
+def _library(
+    name: str, command: Command, needs: str | Path, over: Mapping[str, tuple[int, ...]], **options: Any
+) -> Iterator[Foreigner]:
+    """A library with the versions that it speaks over each scheme; `options` are for TCP."""
+    for scheme, versions in over.items():
+        make = partial(LineClient, scheme=scheme, command=command)
+        if scheme == "tcp":
+            yield Foreigner(name, make, needs, versions, **options)
+        else:
+            yield Foreigner(f"{name}-{scheme}", make, needs, versions, scheme)
 
 
-def _mqttjs(scheme: str) -> Callable[[], Client]:
-    modules = INSTALLED / "mqttjs" / "node_modules"
-    command = [shutil.which("node") or "node", str(CLIENTS / "mqttjs" / "driver.cjs")]
-    return lambda: LineClient(command, scheme, {"NODE_PATH": str(modules)})
-
-
-_MQTTJS = INSTALLED / "mqttjs" / "node_modules" / "mqtt" / "package.json"
+_MQTTJS = INSTALLED / "mqttjs" / "node_modules"
 _GO = INSTALLED / "go" / "driver"
 FOREIGNERS = (
-    Foreigner("paho-mqtt", _python("paho_driver.py", "tcp"), "python3", brokers=("busbridge", "mosquitto", "amqtt")),
-    Foreigner("paho-mqtt-ws", _python("paho_driver.py", "ws"), "python3", versions=(5,), websocket=True),
+    *_library(
+        "paho-mqtt",
+        ((sys.executable, str(CLIENTS / "paho_driver.py")), ()),
+        "python3",
+        {"tcp": (4, 5), "ws": (5,), "wss": (5,)},
+        brokers=("busbridge", "mosquitto", "amqtt"),
+    ),
     # mosquitto_sub with MQTT 5 always leaves with reason 4, "publish my will"
     Foreigner(
         "mosquitto",
@@ -269,9 +277,13 @@ FOREIGNERS = (
         brokers=("busbridge", "mosquitto"),
         cannot=((5, "will_taken_back"),),
     ),
-    Foreigner("amqtt", _python("amqtt_driver.py", "tcp"), "python3", versions=(4,)),
-    Foreigner("mqttjs", _mqttjs("tcp"), _MQTTJS, versions=(5,)),
-    Foreigner("mqttjs-ws", _mqttjs("ws"), _MQTTJS, versions=(4,), websocket=True),
-    Foreigner("go", lambda: LineClient([str(_GO)], "tcp"), _GO, versions=(4,), brokers=("busbridge", "mosquitto")),
-    Foreigner("go-ws", lambda: LineClient([str(_GO)], "ws"), _GO, versions=(4,), websocket=True),
+    *_library("amqtt", ((sys.executable, str(CLIENTS / "amqtt_driver.py")), ()), "python3", {"tcp": (4,)}),
+    *_library(
+        "mqttjs",
+        ((shutil.which("node") or "node", str(CLIENTS / "mqttjs" / "driver.cjs")), (("NODE_PATH", str(_MQTTJS)),)),
+        _MQTTJS / "mqtt" / "package.json",
+        {"tcp": (4, 5), "ws": (4,), "wss": (5,)},
+    ),
+    # The library for MQTT 5 passes RETAIN on only in later versions, which need a Go that is newer than Debian 12's.
+    *_library("go", ((str(_GO),), ()), _GO, {"tcp": (4, 5), "ws": (4,), "wss": (4,)}, cannot=((5, "retained"),)),
 )

@@ -12,27 +12,34 @@ from pathlib import Path
 
 import msgspec
 
+from tests.bench.support.certificates import Authority
 from tests.bench.support.processes import free_port
-from tests.interop.gateway import SMALL_QUEUE, Gateway, wait_until
+from tests.interop.gateway import SMALL_QUEUE, wait_until
+from tests.interop.websocket_gateway import WebSocketGateway
 
 OPEN = '\n[acl]\npublish = ["#"]\nsubscribe = ["#"]\n'
-WEBSOCKET = '\n[[listeners]]\nbind = "127.0.0.1:{port}"\nanonymous = true\npath = "/mqtt"\n'
 
 
 class OtherSide(msgspec.Struct, frozen=True):
-    """A broker that runs."""
+    """A broker that runs: its port for each scheme, and who makes certificates that it lets in."""
 
     name: str
-    port: int
-    ws_port: int
+    ports: dict[str, int]
+    authority: Authority | None = None
+
+    def secrets(self, scheme: str, client_id: str) -> tuple[str, str] | None:
+        """The CA and a certificate for this client; None where the scheme knows none."""
+        if scheme != "wss" or self.authority is None:
+            return None
+        return str(self.authority.pem), str(self.authority.device(client_id))
 
 
 @contextmanager
 def busbridge(directory: Path) -> Iterator[OtherSide]:
     """Ours, in a process of its own."""
-    ws_port = free_port()
-    gateway = Gateway(directory, SMALL_QUEUE + OPEN + WEBSOCKET.format(port=ws_port)).start()
-    yield OtherSide("busbridge", gateway.port, ws_port)
+    gateway = WebSocketGateway(directory, SMALL_QUEUE + OPEN).start()
+    ports = {"tcp": gateway.port, "ws": gateway.ws_port, "wss": gateway.wss_port}
+    yield OtherSide("busbridge", ports, gateway.authority)
     assert gateway.stop() == 0
     assert "Traceback" not in gateway.log(), gateway.log()
 
@@ -40,23 +47,21 @@ def busbridge(directory: Path) -> Iterator[OtherSide]:
 @contextmanager
 def mosquitto(directory: Path) -> Iterator[OtherSide]:
     """The one that is installed."""
-    port, ws_port = free_port(), free_port()
+    port = free_port()
     command = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
     config = directory / "mosquitto.conf"
-    config.write_text(
-        f"allow_anonymous true\nlistener {port} 127.0.0.1\nlistener {ws_port} 127.0.0.1\nprotocol websockets\n"
-    )
+    config.write_text(f"allow_anonymous true\nlistener {port} 127.0.0.1\n")
     with _running([command, "-c", str(config)], port):
-        yield OtherSide("mosquitto", port, ws_port)
+        yield OtherSide("mosquitto", {"tcp": port})
 
 
 @contextmanager
 def amqtt(_directory: Path) -> Iterator[OtherSide]:
     """amqtt's, which speaks MQTT 3.1.1 alone."""
-    port, ws_port = free_port(), free_port()
+    port = free_port()
     driver = Path(__file__).parent / "clients" / "amqtt_broker.py"
-    with _running([sys.executable, str(driver), str(port), str(ws_port)], port):
-        yield OtherSide("amqtt", port, ws_port)
+    with _running([sys.executable, str(driver), str(port)], port):
+        yield OtherSide("amqtt", {"tcp": port})
 
 
 @contextmanager

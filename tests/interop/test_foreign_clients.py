@@ -9,12 +9,15 @@ from __future__ import annotations
 import itertools
 import queue
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from tests.interop.foreign import FOREIGNERS, Client, Foreigner, Properties, Publication, Setup
+from tests.interop.driver import Drivers
+from tests.interop.foreign import FOREIGNERS, PATIENCE_S, Client, Foreigner, Properties, Publication, Setup
 from tests.interop.other_side import OtherSide, amqtt, busbridge, mosquitto
 
 OTHER_SIDES = {"busbridge": busbridge, "mosquitto": mosquitto, "amqtt": amqtt}
@@ -30,29 +33,61 @@ SILENCE_S = 0.2
 _numbers = itertools.count()
 
 
+class Brokers:
+    """Those asked for so far; each runs until the module is done."""
+
+    def __init__(self, directories: pytest.TempPathFactory, stack: ExitStack) -> None:
+        self._directories = directories
+        self._stack = stack
+        self._running: dict[str, OtherSide] = {}
+
+    def running(self, name: str) -> OtherSide:
+        """Starts it the first time."""
+        if name not in self._running:
+            context = OTHER_SIDES[name](self._directories.mktemp(name))
+            self._running[name] = self._stack.enter_context(context)
+        return self._running[name]
+
+
 @pytest.fixture(scope="module")
-def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherSide]:
-    with OTHER_SIDES[request.param](tmp_path_factory.mktemp(request.param)) as other_side:
-        yield other_side
+def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
+    # (not by indirect parameters: pytest makes those anew for every test that has others beside them)
+    with ExitStack() as stack:
+        yield Brokers(tmp_path_factory, stack)
+
+
+@pytest.fixture(scope="module")
+def drivers() -> Iterator[Drivers]:
+    drivers = Drivers()
+    yield drivers
+    drivers.close()
 
 
 class Stage:
     """Two names and a topic of the run's own, and clients that are ended with it."""
 
-    def __init__(self, broker: OtherSide, foreigner: Foreigner, version: int) -> None:
+    def __init__(
+        self, broker: OtherSide, drivers: Drivers, foreigner: Foreigner, version: int, patience_s: float
+    ) -> None:
         number = next(_numbers)
         self.first, self.second = f"first-{number}", f"second-{number}"
         self.topic = f"devices/stage-{number}/x"
         self.version = version
         self.clients: list[Client] = []
-        self._port = broker.ws_port if foreigner.websocket else broker.port
-        self._make = foreigner.make
+        self.patience_s = patience_s
+        self._broker = broker
+        self._drivers = drivers
+        self._foreigner = foreigner
 
     def client(self, name: str, *filters: str, clean: bool = True, will: Publication | None = None) -> Client:
         """One that is connected and subscribed; a session that is not clean lasts a minute."""
-        client = self._make()
+        scheme = self._foreigner.scheme
+        client = self._foreigner.make(self._drivers)
         self.clients.append(client)
-        client.connect(Setup(self._port, name, self.version, clean, 0 if clean else 60, will, filters))
+        port, secrets = self._broker.ports[scheme], self._broker.secrets(scheme, name)
+        expiry_s = 0 if clean else 60
+        setup = Setup(port, name, self.version, clean, expiry_s, will, filters, secrets, self.patience_s)
+        client.connect(setup)
         return client
 
 
@@ -124,18 +159,17 @@ def shared_subscription(stage: Stage) -> None:
     for payload in sent:
         sender.publish(Publication(stage.topic, payload, 1))
     shares: list[list[str]] = [[], []]
-    for _ in sent:
+    until = time.monotonic() + stage.patience_s
+    while sum(map(len, shares)) < len(sent) and time.monotonic() < until:
         for share, member in zip(shares, members, strict=True):
             share += _waiting(member)
-        if sum(map(len, shares)) == len(sent):
-            break
     assert Counter(itertools.chain(*shares)) == Counter(sent)
     assert all(shares)
 
 
 def _waiting(member: Client) -> list[str]:
     try:
-        return [member.message(SILENCE_S).payload]
+        return [member.message(0.01).payload]
     except queue.Empty:
         return []
 
@@ -149,6 +183,7 @@ STEPS: tuple[Callable[[Stage], None], ...] = (
     properties,
     shared_subscription,
 )
+OVER_WEBSOCKET = {"ws": (every_quality_of_service,), "wss": (every_quality_of_service, will, persistent_session)}
 
 
 def _cases() -> Iterator[object]:
@@ -156,13 +191,13 @@ def _cases() -> Iterator[object]:
         for version in foreigner.versions:
             name = step.__name__
             possible = (version, name) not in foreigner.cannot and (version == 5 or step is not properties)
-            if foreigner.websocket:  # the frames know nothing of the other steps
-                possible = step in (every_quality_of_service, will, persistent_session)
+            if foreigner.scheme != "tcp":  # the frames know nothing of the other steps
+                possible &= step in OVER_WEBSOCKET[foreigner.scheme]
             if possible and (version, broker) in foreigner.asks:
                 yield pytest.param(broker, foreigner, version, step, id=f"{broker}-{foreigner.name}-{version}-{name}")
 
 
-@pytest.mark.parametrize(("broker", "foreigner", "version", "step"), list(_cases()), indirect=["broker"])
+@pytest.mark.parametrize(("broker", "foreigner", "version", "step"), list(_cases()))
 @pytest.mark.mqtt(
     "MQTT-3.1.2-4",
     "MQTT-3.1.2-5",
@@ -176,17 +211,21 @@ def _cases() -> Iterator[object]:
     "MQTT-3.3.2-20",
     "MQTT-3.8.4-8",
 )
-def test_the_script(broker: OtherSide, foreigner: Foreigner, version: int, step: Callable[[Stage], None]) -> None:
+def test_the_script(
+    brokers: Brokers, drivers: Drivers, broker: str, foreigner: Foreigner, version: int, step: Callable[[Stage], None]
+) -> None:
     if foreigner.missing:
         pytest.skip(foreigner.missing)
-    stage = Stage(broker, foreigner, version)
-    difference = DIFFERENCES.get((broker.name, step.__name__))
+    differs = (broker, step.__name__) in DIFFERENCES
+    stage = Stage(brokers.running(broker), drivers, foreigner, version, 1.0 if differs else PATIENCE_S)
     try:
-        if difference is None:
-            step(stage)
-        else:
+        if differs:
             with pytest.raises((AssertionError, queue.Empty, subprocess.SubprocessError)):
                 step(stage)
+        else:
+            step(stage)
+            for client in stage.clients:
+                client.disconnect()
     finally:
         for client in stage.clients:
             client.drop()

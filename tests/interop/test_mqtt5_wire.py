@@ -40,7 +40,7 @@ def said(wire: Wire) -> int:
 
 
 @pytest.mark.paho("topic aliases")
-@pytest.mark.mqtt("MQTT-3.3.2-9", "MQTT-3.3.2-10")
+@pytest.mark.mqtt("MQTT-3.3.2-9", "MQTT-3.3.2-12")
 def test_aliases_of_a_client(meeting: Gateway, name: str, talker: Wire) -> None:
     assert talker.subscribe(f"open/{name}/+") == 0
     with connect(meeting, name) as wire:

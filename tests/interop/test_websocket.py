@@ -9,54 +9,23 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.bench.support.processes import free_port
-from tests.interop.gateway import SMALL_QUEUE, Gateway, wait_until
+from tests.interop.gateway import SMALL_QUEUE, wait_until
 from tests.interop.paho_device import V5, V311, Device
+from tests.interop.websocket_gateway import WebSocketGateway as Site
 from tests.interop.wire import packet, publish, text
 
 CONNECT = packet(0x10, text("MQTT") + b"\x04\x02\0\x3c" + text("raw"))
 CONNACK = b"\x20\x02\0\0"
+LIMITS = '\n[limits]\nupgrade_bytes = "2 KiB"\n'
 BINARY, TEXT, CLOSE, PING, PONG, CONTINUATION = 2, 1, 8, 9, 10, 0
-LISTENERS = """
-[limits]
-upgrade_bytes = "2 KiB"
-[[listeners]]
-bind = "127.0.0.1:{port}"
-anonymous = true
-path = "/mqtt"
-origins = ["https://panel.example"]
-[[listeners]]
-bind = "127.0.0.1:{tls_port}"
-path = "/mqtt"
-tls = {{ certificate = "{certs}/{server}", private_key = "{certs}/{key}", client_ca = "{ca}" }}
-"""
-
-
-class Site(Gateway):
-    """A gateway that speaks WebSocket on two more ports."""
-
-    def __init__(self, directory: Path) -> None:
-        self.ws_port, self.wss_port = free_port(), free_port()
-        super().__init__(directory, SMALL_QUEUE)
-        certificate, key = self.authority.server()
-        listeners = LISTENERS.format(
-            port=self.ws_port,
-            tls_port=self.wss_port,
-            certs=certificate.parent,
-            server=certificate.name,
-            key=key.name,
-            ca=self.authority.pem,
-        )
-        self.config.write_text(self.config.read_text() + listeners)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    site = Site(tmp_path_factory.mktemp("websocket"))
+    site = Site(tmp_path_factory.mktemp("websocket"), SMALL_QUEUE + LIMITS)
     site.start()
     yield site
     assert site.stop() == 0

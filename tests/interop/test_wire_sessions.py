@@ -201,17 +201,20 @@ def test_who_says_nothing_is_gone_after_one_and_a_half_keep_alives(broker: Gatew
         Wire(broker.port, f"{name}-pings", version=version, keepalive_s=1) as pings,
     ):
         silent.connected(), pings.connected()
-        ended = False
-        while not ended:
+
+        def ended() -> bool:
             pings.send(packet(0xC0))
             assert pings.receive()[0] == 0xD0
             try:
                 kind, body = silent.receive(0.2)
                 assert (version, kind, body[:1]) == (5, DISCONNECT, b"\x8d")
             except TimeoutError:
-                continue
+                return False
             except ConnectionError:
-                ended = True
+                return True
+            return False
+
+        wait_until(ended, "the end of the silent one")
         wait_until(lambda: broker.presence(name).get("reason") == "keepalive", "its presence says why")
         assert broker.presence(f"{name}-pings")["state"] == "online"
 

@@ -99,10 +99,11 @@ class Wire:
         will_delay_s: int = 0,
         tls: ssl.SSLContext | None = None,
         properties: Properties | None = None,
+        raw: bytes | None = None,
     ) -> None:
-        """Connects and sends CONNECT; the answer is left to be read."""
-        raw = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self.sock = tls.wrap_socket(raw, server_hostname="localhost") if tls else raw
+        """Connects and sends CONNECT (`raw`: these bytes instead); the answer is left to be read."""
+        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.sock = tls.wrap_socket(plain, server_hostname="localhost") if tls else plain
         self.version = version
         self._read = b""
         encoded = will_part = b""
@@ -113,7 +114,7 @@ class Wire:
             will_part = (delay if version == 5 else b"") + text(will[0]) + len(will[1]).to_bytes(2, "big") + will[1]
         flags = (0x02 if clean else 0) | (0x04 if will else 0)
         head = text("MQTT") + bytes([version, flags]) + keepalive_s.to_bytes(2, "big")
-        self.send(packet(0x10, head + encoded + text(client_id) + will_part))
+        self.send(raw or packet(0x10, head + encoded + text(client_id) + will_part))
 
     def __enter__(self) -> Wire:
         return self

@@ -1,4 +1,4 @@
-"""amqtt's broker on two ports of loopback: `amqtt_broker.py PORT WEBSOCKET_PORT`."""
+"""amqtt's broker on a port of loopback: `amqtt_broker.py PORT`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import sys
 from amqtt.broker import Broker
 
 
-async def main(port: str, ws_port: str) -> None:
+async def main(port: str) -> None:
     """Runs until it is killed."""
     broker = Broker(
         {
-            "listeners": {
-                "default": {"type": "tcp", "bind": f"127.0.0.1:{port}"},
-                "ws": {"type": "ws", "bind": f"127.0.0.1:{ws_port}"},
-            },
+            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
             "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
         }
     )

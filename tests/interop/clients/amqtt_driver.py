@@ -52,11 +52,9 @@ async def main() -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    client: MQTTClient | None = None
-    delivery = None
     while line := await reader.readline():
         command = json.loads(line)
-        if client is None:
+        if command["do"] == "connect":
             client = await connect(command)
             delivery = loop.create_task(deliver(client))
         elif command["do"] == "subscribe":
@@ -65,10 +63,9 @@ async def main() -> None:
             payload = command["payload"].encode()
             await client.publish(command["topic"], payload, qos=command["qos"], retain=command["retain"])
         else:
+            delivery.cancel()
             await client.disconnect()
         say(done=True)
-    if delivery is not None:
-        delivery.cancel()
 
 
 if __name__ == "__main__":

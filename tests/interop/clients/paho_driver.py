@@ -31,11 +31,13 @@ class Driver:
     def connect(self, command: dict[str, Any]) -> None:
         version, url = command["version"], urlsplit(command["url"])
         session = {"clean_session": command["clean"]} if version == 4 else {}
-        transport = "websockets" if url.scheme == "ws" else "tcp"
+        transport = "websockets" if url.scheme in ("ws", "wss") else "tcp"
         callbacks = paho.CallbackAPIVersion.VERSION2
         self.client = paho.Client(callbacks, command["client_id"], protocol=version, transport=transport, **session)
         self.client.on_connect = self.client.on_subscribe = lambda *_: self.answered.set()
         self.client.on_message = lambda _client, _user, message: deliver(message)
+        if url.scheme == "wss":
+            self.client.tls_set(command["ca"], command["certificate"], command["certificate"])
         if (will := command["will"]) is not None:
             self.client.will_set(will["topic"], will["payload"], will["qos"], will["retain"])
         start: dict[str, Any] = {}

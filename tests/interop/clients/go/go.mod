@@ -2,7 +2,10 @@ module busbridge-interop
 
 go 1.18
 
-require github.com/eclipse/paho.mqtt.golang v1.4.3
+require (
+	github.com/eclipse/paho.golang v0.11.0
+	github.com/eclipse/paho.mqtt.golang v1.4.3
+)
 
 require (
 	github.com/gorilla/websocket v1.5.0 // indirect

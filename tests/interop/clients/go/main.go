@@ -1,33 +1,49 @@
-// The Go client of Eclipse Paho, told what to do in JSON lines (see tests/interop/foreign.py).
+// The two Go clients of Eclipse Paho (3.1.1 and 5), told what to do in JSON lines (see tests/interop/foreign.py).
 package main
 
 import (
 	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"os"
 	"sync"
-
-	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-type will struct {
-	Topic   string `json:"topic"`
-	Payload string `json:"payload"`
-	Qos     byte   `json:"qos"`
-	Retain  bool   `json:"retain"`
+type properties struct {
+	ContentType   string            `json:"content_type"`
+	ResponseTopic string            `json:"response_topic"`
+	Correlation   string            `json:"correlation"`
+	User          map[string]string `json:"user"`
+}
+
+type publication struct {
+	Topic      string      `json:"topic"`
+	Payload    string      `json:"payload"`
+	Qos        byte        `json:"qos"`
+	Retain     bool        `json:"retain"`
+	Properties *properties `json:"properties"`
 }
 
 type command struct {
-	Do       string `json:"do"`
-	URL      string `json:"url"`
-	ClientID string `json:"client_id"`
-	Clean    bool   `json:"clean"`
-	Will     *will  `json:"will"`
-	Filter   string `json:"filter"`
-	Topic    string `json:"topic"`
-	Payload  string `json:"payload"`
-	Qos      byte   `json:"qos"`
-	Retain   bool   `json:"retain"`
+	publication
+	Do          string       `json:"do"`
+	URL         string       `json:"url"`
+	ClientID    string       `json:"client_id"`
+	Version     int          `json:"version"`
+	Clean       bool         `json:"clean"`
+	ExpiryS     uint32       `json:"expiry_s"`
+	Will        *publication `json:"will"`
+	Filter      string       `json:"filter"`
+	Ca          string       `json:"ca"`
+	Certificate string       `json:"certificate"`
+}
+
+// A client, connected. Every method returns after the server's last word.
+type client interface {
+	subscribe(filter string, qos byte) error
+	publish(message publication) error
+	disconnect() error
 }
 
 var output sync.Mutex
@@ -38,51 +54,61 @@ func say(value any) {
 	_ = json.NewEncoder(os.Stdout).Encode(value)
 }
 
-func done(token mqtt.Token) {
-	token.Wait()
-	if err := token.Error(); err != nil {
+func received(message publication) {
+	say(map[string]any{"message": message})
+}
+
+func done(err error) {
+	if err != nil {
 		say(map[string]any{"error": err.Error()})
 		return
 	}
 	say(map[string]any{"done": true})
 }
 
-func received(_ mqtt.Client, message mqtt.Message) {
-	say(map[string]any{"message": map[string]any{
-		"topic": message.Topic(), "payload": string(message.Payload()),
-		"qos": message.Qos(), "retain": message.Retained(),
-	}})
+// Nil where the command names no certificate.
+func tlsConfig(c command) (*tls.Config, error) {
+	if c.Certificate == "" {
+		return nil, nil
+	}
+	authority, err := os.ReadFile(c.Ca)
+	if err != nil {
+		return nil, err
+	}
+	own, err := tls.LoadX509KeyPair(c.Certificate, c.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(authority)
+	return &tls.Config{RootCAs: trusted, Certificates: []tls.Certificate{own}}, nil
 }
 
-func connect(c command) mqtt.Client {
-	options := mqtt.NewClientOptions().AddBroker(c.URL).SetClientID(c.ClientID).SetProtocolVersion(4)
-	options.SetCleanSession(c.Clean).SetAutoReconnect(false).SetDefaultPublishHandler(received)
-	if c.Will != nil {
-		options.SetWill(c.Will.Topic, c.Will.Payload, c.Will.Qos, c.Will.Retain)
+func connect(c command) (client, error) {
+	if c.Version == 5 {
+		return connect5(c)
 	}
-	client := mqtt.NewClient(options)
-	done(client.Connect())
-	return client
+	return connect4(c)
 }
 
 func main() {
-	var client mqtt.Client
+	var current client
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		var c command
-		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
-			panic(err)
+		err := json.Unmarshal(lines.Bytes(), &c)
+		if err == nil {
+			switch c.Do {
+			case "connect":
+				current, err = connect(c)
+			case "subscribe":
+				err = current.subscribe(c.Filter, c.Qos)
+			case "publish":
+				err = current.publish(c.publication)
+			case "disconnect":
+				err = current.disconnect()
+			}
 		}
-		switch c.Do {
-		case "connect":
-			client = connect(c)
-		case "subscribe":
-			done(client.Subscribe(c.Filter, c.Qos, nil))
-		case "publish":
-			done(client.Publish(c.Topic, c.Qos, c.Retain, c.Payload))
-		case "disconnect":
-			client.Disconnect(100)
-			say(map[string]any{"done": true})
-		}
+		done(err)
 	}
 }

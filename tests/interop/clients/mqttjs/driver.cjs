@@ -1,10 +1,12 @@
 // MQTT.js, told what to do in JSON lines (see tests/interop/foreign.py).
 "use strict";
+const fs = require("fs");
 const mqtt = require("mqtt");
 const readline = require("readline");
 
 const say = (value) => process.stdout.write(JSON.stringify(value) + "\n");
 const done = (error) => say(error ? { error: String(error) } : { done: true });
+const read = (path) => path && fs.readFileSync(path);
 let client;
 
 const toJs = (properties) => !properties ? undefined : {
@@ -21,11 +23,14 @@ const fromJs = (properties) => properties && {
 };
 
 const operations = {
-  connect({ url, client_id, version, clean, expiry_s, will }) {
+  connect({ url, client_id, version, clean, expiry_s, will, ca, certificate }) {
     client = mqtt.connect(url, {
       clientId: client_id,
       protocolVersion: version,
       clean,
+      ca: read(ca),
+      cert: read(certificate),
+      key: read(certificate),
       resubscribe: false,
       reconnectPeriod: 0,
       properties: version === 5 ? { sessionExpiryInterval: expiry_s } : undefined,
