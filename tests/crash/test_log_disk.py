@@ -1,12 +1,10 @@
-"""A disk that is full, and one that fails: a state and an end, never an exception on the way of a message."""
+"""A disk that is full: a state, never an exception on the way of a message."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +13,8 @@ import pytest
 from bridge.log.cursor import Cursor
 from bridge.log.errors import LogFull
 from bridge.log.settings import LogSettings
-from tests.crash.log_child import payload
-from tests.unit.log.lane import KIB, LOG_ID, Lane, read_all
+from tests.unit.log.lane import KIB, LOG_ID, Lane
 
-CHECKOUT = Path(__file__).parents[2]
-SHIM = Path(__file__).with_name("fail_sync.c")
 ROOMY = LogSettings(max_bytes=64 << 20, segment_bytes=64 * KIB)
 
 
@@ -114,38 +109,4 @@ def test_an_empty_log_starts_on_a_full_disk(small_disk: Path) -> None:
     empty(small_disk)
     lane.wait(lambda: not lane.writer.full)
     assert lane.commit(b"x") == [1]
-    lane.writer.close()
-
-
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library that lets a chosen fdatasync or pwritev fail."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs a C compiler for the library that lets syncs fail")
-    library = tmp_path_factory.mktemp("shim") / "fail_sync.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SHIM, "-ldl"], check=True)
-    return library
-
-
-@pytest.mark.parametrize("call", ["FAIL_FDATASYNC", "FAIL_PWRITEV"])
-@pytest.mark.parametrize("nth", [2, 3, 20, 40])
-def test_a_failed_write_is_never_tried_again(tmp_path: Path, shim: Path, call: str, nth: int) -> None:
-    command = [sys.executable, "-m", "tests.crash.log_child", str(tmp_path), "300", "1"]
-    environment = {**os.environ, "LD_PRELOAD": str(shim), call: str(nth)}
-    child = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, timeout=20, check=True)
-    said = [line.split(" ", 1) for line in child.stdout.decode().splitlines()]
-    words = [word for word, _ in said]
-    assert words.count("failed") == 1
-    assert words[-1] == "failed", "something was reported as committed after the failure"
-    assert "Input/output error" in said[-1][1]
-    assert child.stderr.decode().count("failed on purpose") == 1
-    assert "after the failure" not in child.stderr.decode()
-    reported = max([1, *(int(number) for word, number in said if word == "committed")])
-    lane = Lane(tmp_path)
-    records = read_all(tmp_path, lane.writer.committed)
-    assert lane.writer.next_seq >= reported
-    assert [each.seq for each in records] == list(range(1, lane.writer.next_seq))
-    assert all(each.payload.startswith(payload(each.seq, 0)) for each in records)
-    lane.commit(b"goes on after a restart")
     lane.writer.close()

@@ -14,6 +14,7 @@ import pytest
 
 from bridge.log.cursor import Cursor
 from bridge.log.reader import LogReader
+from tests.crash.effort import EFFORT
 from tests.crash.log_child import payload
 from tests.unit.log.lane import LOG_ID, SMALL
 
@@ -91,7 +92,7 @@ def tell(child: subprocess.Popen[bytes], position: int) -> None:
         child.stdin.flush()
 
 
-@pytest.mark.parametrize(("max_payload", "rounds"), [(200, 15), (9_000, 15)])
+@pytest.mark.parametrize(("max_payload", "rounds"), [(200, 15 * EFFORT), (9_000, 15 * EFFORT)])
 def test_what_was_reported_is_there_in_order_once(tmp_path: Path, max_payload: int, rounds: int) -> None:
     follower = Follower(tmp_path)
     reported = 1

@@ -19,6 +19,7 @@ from bridge.log.fold import NoFold
 from bridge.log.reader import LogReader
 from bridge.log.recovery import Recovery, recover
 from bridge.log.segment import PAGE_BYTES
+from tests.crash.effort import EFFORT
 from tests.unit.log.lane import LOG_ID, SMALL, Lane, read_all
 
 FRAMES = [[b"first"], [b"two", b"records"], [b"the frame before the last " * 4], [b"the last", b"frame " * 9]]
@@ -164,7 +165,7 @@ def changed_sectors(image: Image) -> list[int]:
 
 
 @given(kept=st.lists(st.booleans(), min_size=30, max_size=30), sizes=st.lists(st.integers(1, 5_000), max_size=4))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120 * EFFORT, deadline=None)
 def test_sectors_missing_in_any_combination(recycled: Image, kept: list[bool], sizes: list[int]) -> None:
     changed = changed_sectors(recycled)
     assert 8 <= len(changed) <= len(kept)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,27 +10,19 @@ from pathlib import Path
 import pytest
 
 from bridge.log.segment import PAGE_BYTES
+from tests.crash.conftest import Preload
 from tests.unit.log.lane import Lane
 
 CHECKOUT = Path(__file__).parents[2]
-SHIM = Path(__file__).with_name("fail_read.c")
 COUNT = 9
 
 
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs a C compiler for the library that lets reads fail")
-    library = tmp_path_factory.mktemp("shim") / "fail_read.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SHIM, "-ldl"], check=True)
-    return library
-
-
-def salvage(segment: Path, shim: Path, bad: tuple[int, int]) -> tuple[dict[int, str], list[tuple[int, int]], str]:
+def salvage(
+    segment: Path, shim: dict[str, str], bad: tuple[int, int]
+) -> tuple[dict[int, str], list[tuple[int, int]], str]:
     """What a process on such a disk read, by number; the gaps that it met; what it logged."""
     spoilt = {"FAIL_READ_OF": segment.name, "FAIL_READ_FROM": str(bad[0]), "FAIL_READ_TO": str(bad[1])}
-    environment = {**os.environ, "LD_PRELOAD": str(shim), **spoilt}
+    environment = {**os.environ, **shim, **spoilt}
     command = [sys.executable, "-m", "tests.crash.log_salvage", str(segment.parent)]
     child = subprocess.run(
         command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=30, check=False
@@ -43,7 +34,9 @@ def salvage(segment: Path, shim: Path, bad: tuple[int, int]) -> tuple[dict[int, 
 
 
 @pytest.mark.parametrize("page", range(6))
-def test_bad_sectors_in_the_newest_segment_do_not_keep_it_from_starting(tmp_path: Path, shim: Path, page: int) -> None:
+def test_bad_sectors_in_the_newest_segment_do_not_keep_it_from_starting(
+    tmp_path: Path, preload: Preload, page: int
+) -> None:
     lane = Lane(tmp_path)
     payloads = {seq: f"{seq:04d}".ljust(3_000, ".") for seq in range(1, COUNT + 1)}
     for text in payloads.values():
@@ -53,7 +46,7 @@ def test_bad_sectors_in_the_newest_segment_do_not_keep_it_from_starting(tmp_path
     content = path.read_bytes()
     at = page * PAGE_BYTES + 100
     hit = {seq for seq, text in payloads.items() if overlaps(content, text.encode(), page)}
-    records, gaps, log = salvage(path, shim, (at, at + 1))
+    records, gaps, log = salvage(path, preload("fail_read.c"), (at, at + 1))
     new = max(records)
     assert records.pop(new) == "new"
     assert new > COUNT

@@ -24,11 +24,12 @@ from bridge.log.cursor import Cursor
 from bridge.log.log_id import load_or_create_log_id
 from bridge.log.reader import LogReader
 from bridge.log.recovery import recover
+from tests.crash.conftest import Preload
 from tests.crash.disk import Call, Disk, calls, tree_of
+from tests.crash.effort import EFFORT
 from tests.crash.power_life import MARKS, Chain, payload
 
 CHECKOUT = Path(__file__).parents[2]
-SHIM = Path(__file__).with_name("record_calls.c")
 LIVES = 12
 KEPT = st.sampled_from([0.0, 0.05, 0.5, 0.5, 0.95, 1.0])
 
@@ -74,14 +75,14 @@ class Recording:
 class Recorder:
     """The process that lives, and the record of its calls."""
 
-    def __init__(self, directory: Path, library: Path) -> None:
+    def __init__(self, directory: Path, library: dict[str, str]) -> None:
         self.directory = directory
         self._record = directory / "record"
         self._record.touch()
         self._lives = 0
         environment = {
             **os.environ,
-            "LD_PRELOAD": str(library),
+            **library,
             "RECORD_BELOW": f"{directory}/life-",
             "RECORD_TO": str(self._record),
         }
@@ -123,14 +124,10 @@ class Recorder:
 
 
 @pytest.fixture(scope="module")
-def recorder() -> Iterator[Recorder]:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("needs a C compiler for the library that records calls")
+def recorder(preload: Preload) -> Iterator[Recorder]:
+    library = preload("record_calls.c")
     memory = Path("/dev/shm")
     directory = Path(tempfile.mkdtemp(prefix="busbridge-", dir=memory if os.access(memory, os.W_OK) else None))
-    library = directory / "record_calls.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SHIM, "-ldl", "-lpthread"], check=True)
     recorder = Recorder(directory, library)
     yield recorder
     recorder.close()
@@ -212,7 +209,7 @@ def test_a_disk_that_keeps_nothing_unsynced_and_one_that_keeps_all(recordings, t
     assert list((tmp_path / "nothing").rglob("*")) == []
 
 
-@settings(max_examples=2500, deadline=None)
+@settings(max_examples=2500 * EFFORT, deadline=None)
 @given(st.data(), st.randoms(use_true_random=True), KEPT)
 def test_everything_acknowledged_survives_a_power_cut(recorder, recordings, data, random, kept):
     recording = data.draw(st.sampled_from(recordings))
@@ -222,7 +219,7 @@ def test_everything_acknowledged_survives_a_power_cut(recorder, recordings, data
     check(found, recording, cut)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60 * EFFORT, deadline=None)
 @given(st.integers(100, 1 << 30), st.lists(st.tuples(st.floats(0, 1), KEPT), min_size=2, max_size=4))
 def test_several_power_cuts_in_a_row(recorder, seed, cuts):
     """Each life begins with what the last cut left, so the cuts hit recovery too."""
