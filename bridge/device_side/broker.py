@@ -12,7 +12,8 @@ from bridge.config import Limits, Mqtt
 from bridge.device_side.cold import ColdStore
 from bridge.device_side.connection import Connection
 from bridge.device_side.fan_out import FanOut
-from bridge.device_side.kept_sessions import KeptSessions
+from bridge.device_side.kept_exchanges import KeptExchanges
+from bridge.device_side.kept_sessions import KeptSessions, Soon
 from bridge.device_side.retained import Retained
 from bridge.message import Message
 from bridge.mqtt.events import ConnectRequested, SubscribeRequested, UnsubscribeRequested, Will
@@ -49,7 +50,14 @@ class Broker:
     """All clients of this gateway."""
 
     def __init__(
-        self, acl: Acl, retained: Retained, cold: ColdStore, mqtt: Mqtt, limits: Limits, now: Callable[[], float]
+        self,
+        acl: Acl,
+        retained: Retained,
+        cold: ColdStore,
+        mqtt: Mqtt,
+        limits: Limits,
+        now: Callable[[], float],
+        soon: Soon,
     ) -> None:
         """Args:
         acl: who may subscribe to what.
@@ -58,6 +66,7 @@ class Broker:
         mqtt: the protocol's limits.
         limits: the daemon's.
         now: the loop's clock, seconds.
+        soon: the loop's `call_soon_threadsafe`.
         """
         self._fan_out = FanOut(limits, now)
         self.subscriptions = self._fan_out.subscriptions
@@ -66,7 +75,9 @@ class Broker:
         """Sessions whose time was over."""
         self.retained = retained
         self._acl = acl
-        self._kept = KeptSessions(cold, mqtt, now)
+        self._kept = KeptSessions(cold, mqtt, now, soon, self._stored)
+        self.exchanges = KeptExchanges(cold, self._kept)
+        """QoS 2 publications that sessions which stay have been given."""
         self._mqtt = mqtt
         self._limits = limits
         self._now = now
@@ -82,8 +93,10 @@ class Broker:
             client.gone_at = alone_since
             for subscription in state.subscriptions.values():
                 self._fan_out.subscribe(client, subscription)
-        for client_id in self.clients.keys() & open_handshakes.keys():
-            self.clients[client_id].state.restore_incoming(open_handshakes[client_id])
+        told = self.exchanges.restore(open_handshakes, self.clients)
+        for client_id, client in self.clients.items():
+            known = told.get(client_id, set())
+            client.state.restore_incoming(known, untold=open_handshakes.get(client_id, set()) - known)
         return [client_id for client_id in open_handshakes if client_id not in self.clients]
 
     def will_resume(self, event: ConnectRequested, client_id: str) -> bool:
@@ -121,6 +134,10 @@ class Broker:
         """Calls `stored`, on the store's thread, when all that sessions have written so far is on disk."""
         self._kept.after_commit(stored)
 
+    def when_kept(self, kept: Callable[[], object]) -> None:
+        """Calls `kept` when all that sessions which stay have been given so far is on disk."""
+        self._kept.when_kept(kept)
+
     def keep_messages(self) -> None:
         """Writes what sessions that stay have to be sent, as far as it has changed since the last call."""
         self._kept.write_messages()
@@ -156,11 +173,26 @@ class Broker:
             self._forget(client)
         return [client.state.client_id for client in over]
 
-    def publish(self, message: Message, publisher: Client | None) -> None:
-        """Delivers to every subscriber on this gateway and keeps the message where it is retained."""
+    def publish(self, message: Message, publisher: Client | None) -> bool:
+        """Delivers to every subscriber on this gateway and keeps the message where it is retained.
+
+        True: something of it is on its way to the disk, which is to be waited for (`when_kept`).
+        """
+        before = self._fan_out.kept
         if message.retain:
             self.retained.store(message)
         self._fan_out.publish(message, publisher)
+        return message.retain or self._fan_out.kept != before
+
+    def tell(self, message: Message, publisher: Client, acknowledge: Callable[[], object], *, in_log: bool) -> None:
+        """As `publish`; acknowledges a message of QoS 1 or 2 when sessions that stay have it on disk."""
+        if not self.publish(message, publisher):
+            if message.qos:
+                acknowledge()
+        elif message.qos:
+            if message.qos == 2 and publisher.state.keeper is not None:
+                self.exchanges.told(publisher.device, message.packet_id, in_log=in_log)
+            self._kept.when_kept(acknowledge)
 
     def announce(self, message: Message) -> None:
         """Delivers and retains a message of our own, which does not outlive the daemon."""
@@ -224,8 +256,16 @@ class Broker:
 
     def _forget(self, client: Client) -> None:
         self._fan_out.session_over(client)
+        self.exchanges.session_over(client.state.client_id)
         del self.clients[client.state.client_id]
         self._kept.forget(client.state)
+
+    def _stored(self, state: SessionState) -> None:
+        """What waited in a session for the disk may go out."""
+        client = self.clients.get(state.client_id)
+        if client is not None and client.state is state and client.connection is not None:
+            client.connection.session.stored(self._now())
+            client.connection.flush_soon()
 
     def _subscribe_one(self, client: Client, subscription: Subscription) -> int:
         state = client.state

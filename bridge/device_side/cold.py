@@ -1,19 +1,21 @@
 """Cold state in SQLite: what changes seldom and is read at start.
 
-Sessions and their queues, retained messages, documents, counters: written behind, in batches, on a thread of its own.
-It is never the first place of what was acknowledged: that is the log.
+Sessions and their queues, retained messages, documents, counters: written in batches, on a thread of its own. Whoever
+promises something that is only here waits for `after_commit`; whatever goes to Kafka is in the log first.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-Table = Literal["meta", "documents", "sessions", "queues", "retained"]
-_TABLES: tuple[Table, ...] = ("meta", "documents", "sessions", "queues", "retained")
+Table = Literal["meta", "documents", "sessions", "queues", "exchanges", "wills", "retained"]
+_TABLES: tuple[Table, ...] = ("meta", "documents", "sessions", "queues", "exchanges", "wills", "retained")
+Changes = dict[tuple[Table, str], bytes | None]
+"""By table and key; None removes."""
 
 
 class ColdStoreFailure(Exception):
@@ -21,7 +23,7 @@ class ColdStoreFailure(Exception):
 
 
 class ColdStore:
-    """Five tables of key → bytes. All methods but the callbacks are for one thread, the event loop's."""
+    """Some tables of key → bytes. All methods but the callbacks are for one thread, the event loop's."""
 
     def __init__(self, path: Path, on_failure: Callable[[ColdStoreFailure], None]) -> None:
         """Opens or makes the file.
@@ -35,7 +37,7 @@ class ColdStore:
         """
         self._path = path
         self._on_failure = on_failure
-        self._dirty: dict[tuple[Table, str], bytes | None] = {}
+        self._dirty: Changes = {}
         self._callbacks: list[Callable[[], object]] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -76,14 +78,22 @@ class ColdStore:
             raise ColdStoreFailure(f"{self._path}: {error}") from error
         return None if row is None else bytes(row[0])
 
-    def write(self, table: Table, key: str, value: bytes) -> None:
+    def write(self, table: Table, key: str, value: bytes | None) -> None:
         """On disk when it returns (blocks for an fsync); only at start, before the first `put`.
 
         Raises:
             ColdStoreFailure: it cannot be written.
         """
+        self.write_all({(table, key): value})
+
+    def write_all(self, changes: Changes) -> None:
+        """Several at once, as `write`.
+
+        Raises:
+            ColdStoreFailure: as there.
+        """
         try:
-            self._write({(table, key): value})
+            self._write(changes)
         except sqlite3.Error as error:
             raise ColdStoreFailure(f"{self._path}: {error}") from error
 
@@ -91,6 +101,12 @@ class ColdStore:
         """To be written with the next batch; None removes."""
         with self._lock:
             self._dirty[(table, key)] = value
+        self._wake.set()
+
+    def put_all(self, changes: Mapping[tuple[Table, str], bytes | None]) -> None:
+        """As `put`; all of them are in one batch: a kill leaves all or none."""
+        with self._lock:
+            self._dirty.update(changes)
         self._wake.set()
 
     def after_commit(self, callback: Callable[[], object]) -> None:
@@ -124,7 +140,7 @@ class ColdStore:
             if closing:
                 return
 
-    def _write(self, dirty: dict[tuple[Table, str], bytes | None]) -> None:
+    def _write(self, dirty: Changes) -> None:
         if not dirty:
             return
         self._database.execute("BEGIN IMMEDIATE")

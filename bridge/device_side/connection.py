@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bridge.config import Limits
 from bridge.message import Message
-from bridge.mqtt.events import Disconnected, Event, Released
+from bridge.mqtt.events import Disconnected, Event, Released, Repeated
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session import Session
 from bridge.mqtt.session_state import Stage
@@ -275,6 +275,8 @@ class Connection:
         for event in events:
             if type(event) is Message and event.qos == 2:
                 state.incoming.pop(event.packet_id, None)
+            elif type(event) is Repeated and event.message.packet_id in state.incoming:
+                state.incoming[event.message.packet_id].stage = Stage.UNTOLD
             elif type(event) is Released and event.packet_id in state.incoming:
                 state.incoming[event.packet_id].stage = Stage.DURABLE
 

@@ -108,7 +108,9 @@ class Daemon:
         self._timekeeper = Timekeeper(self._clock, [lane.writer for lane in self._uplink.lanes.values()])
         self._clocks = self._timekeeper.known.encode()
         self._retained = Retained(self._cold, config.limits, now=loop.time)
-        self._broker = Broker(acl, self._retained, self._cold, config.mqtt, config.limits, loop.time)
+        self._broker = Broker(
+            acl, self._retained, self._cold, config.mqtt, config.limits, loop.time, loop.call_soon_threadsafe
+        )
         keys = read_keys(config)
         self._pipeline = Pipeline(
             acl, Routing(config.routes), make_sealers(config, keys), self._uplink, self._broker, self._clock,

@@ -55,7 +55,7 @@ class Devices:
         gateway: str,
         epoch: int,
         kick: Callable[[], None],
-        retain: Callable[[str, bytes], None],
+        retain: Callable[[str, bytes], object],
     ) -> None:
         """Args:
         settings: the state topic and its bounds.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from bridge.device_side.connection import Connection
 from bridge.device_side.handshakes import Opened, Released, Reset
+from bridge.device_side.kept_exchanges import KeptExchanges
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log.record import RELEASE, RESET, encode, encode_context
 
@@ -22,9 +23,10 @@ class TooManyExchanges(Exception):
 class Exchanges:
     """Device → packet identifier → lane."""
 
-    def __init__(self, uplink: Uplink, limit: int) -> None:
-        """Takes up what the lanes' logs say is open; `limit`: exchanges of one device."""
+    def __init__(self, uplink: Uplink, kept: KeptExchanges, limit: int) -> None:
+        """Takes up what the lanes' logs say is open; `kept`: what ends in the store too; `limit`: of one device."""
         self._uplink = uplink
+        self._kept = kept
         self._limit = limit
         self._open: dict[str, dict[int, Lane]] = {}
         for lane in uplink.lanes.values():
@@ -54,16 +56,18 @@ class Exchanges:
         device = connection.device
         lanes = self._open.get(device, {})
         lane = lanes.get(packet_id)
-        if lane is None:
-            connection.complete(packet_id)
-            return True
-        if lane.blocked:
+        if lane is not None and lane.blocked:
             connection.waits_for = lane
             return False
-        del lanes[packet_id]
-        if not lanes:
-            del self._open[device]
-        self._append(lane, RELEASE, packet_id, lambda: connection.complete(packet_id), Released(device, packet_id))
+        told = self._kept.is_told(device, packet_id)
+        done = _after(told + (lane is not None), lambda: connection.complete(packet_id))
+        if told:
+            self._kept.ended(device, packet_id, done)
+        if lane is not None:
+            del lanes[packet_id]
+            if not lanes:
+                del self._open[device]
+            self._append(lane, RELEASE, packet_id, done, Released(device, packet_id))
         return True
 
     def can_reset(self, device: str) -> bool:
@@ -73,16 +77,7 @@ class Exchanges:
     def reset(self, device: str, done: Callable[[], None]) -> None:
         """The device's session is over: its exchanges end; `done` when that is durable. Needs `can_reset`."""
         lanes = {lane.name: lane for lane in self._open.pop(device, {}).values()}
-        left = len(lanes)
-        if not left:
-            done()
-
-        def one_done() -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                done()
-
+        one_done = _after(len(lanes), done)
         for lane in lanes.values():
             self._append(lane, RESET, 0, one_done, Reset(device))
 
@@ -97,3 +92,18 @@ class Exchanges:
         record = encode(kind, 0, packet_id, time.time_ns(), time.monotonic_ns(), context, b"", b"")
         lane.append(record, token, effect)
         self._uplink.kick_soon()
+
+
+def _after(count: int, done: Callable[[], None]) -> Callable[[], None]:
+    """What is to be called `count` times for `done` to be called; none: that is now."""
+    left = count
+    if not left:
+        done()
+
+    def one_done() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            done()
+
+    return one_done

@@ -39,6 +39,8 @@ class FanOut:
         self.subscriptions: Subscriptions[Client | ShareGroup[Client], Subscription] = Subscriptions()
         self.delivered = self.dropped = 0
         """Copies of messages that found room, and that did not."""
+        self.kept = 0
+        """Of the former, those for sessions that are kept on disk."""
         self._groups: dict[str, ShareGroup[Client]] = {}
         """By the whole filter, `$share/NAME/FILTER`."""
         self._output_bytes = limits.output_bytes
@@ -128,6 +130,7 @@ class FanOut:
             if not qos:
                 return False
             kept = client.state.enqueue(message, subscription, self._now(), retained=retained, expires=expires)
+            self.kept += kept
             return self._count(kept)
         if not qos and connection.output_bytes >= self._output_bytes:
             return self._count(False)
@@ -136,6 +139,8 @@ class FanOut:
             message, subscription, retained=retained, expires=expires, now=now, copies=copies
         )
         connection.flush_soon()
+        if qos and taken and client.state.keeper is not None:
+            self.kept += 1
         return self._count(taken)
 
     def _count(self, taken: bool) -> bool:

@@ -28,6 +28,7 @@ from bridge.mqtt.events import (
     Disconnected,
     Event,
     Released,
+    Repeated,
     SubscribeRequested,
     UnsubscribeRequested,
 )
@@ -83,6 +84,7 @@ class FrontDesk:
         self._handlers: dict[type, Callable[[Connection, Any], bool]] = {
             ConnectRequested: self._connect,
             Released: self._released,
+            Repeated: self._repeated,
             SubscribeRequested: self._subscribe,
             UnsubscribeRequested: self._unsubscribe,
             Disconnected: self._disconnected,
@@ -266,7 +268,7 @@ class FrontDesk:
             if event.expiry_s:
                 self._broker.keep(client, stored)
             else:
-                admit()
+                self._broker.when_stored(stored)
 
         if not present:
             self._pipeline.exchanges.reset(client_id, reset_durable)
@@ -301,6 +303,10 @@ class FrontDesk:
 
     def _released(self, connection: Connection, event: Released) -> bool:
         return self._pipeline.exchanges.released(connection, event.packet_id)
+
+    def _repeated(self, connection: Connection, event: Repeated) -> bool:
+        self._pipeline.repeat(connection, event.message)
+        return True
 
     def _subscribe(self, connection: Connection, event: SubscribeRequested) -> bool:
         client = connection.client

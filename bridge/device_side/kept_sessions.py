@@ -1,8 +1,9 @@
 """Sessions on disk: what of a session that outlives its connection is there after a restart (MQTT5 §4.1).
 
-A session's row has its subscriptions and since when it is alone; each message it has to be sent is a row of its own,
-written only when it is still there some moments later: what is acknowledged at once never touches the disk. So a kill
-may lose what came, or repeat what was acknowledged, in those last moments; a stop does neither.
+A session's row has its subscriptions and since when it is alone; each message it has to be sent is a row of its own.
+Whoever published it has its acknowledgement when that row is on disk, or is not needed any more: while one batch is
+written, the next gathers, and what subscribers acknowledge meanwhile never touches the disk. A row that is gone too
+late repeats a QoS 1 message after a kill, or a PUBREL; neither is more than MQTT allows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from bridge.config import Mqtt
-from bridge.device_side.cold import ColdStore
+from bridge.device_side.cold import Changes, ColdStore, Table
 from bridge.message import Message
 from bridge.mqtt.session_state import Outgoing, SessionState
 from bridge.mqtt.subscription import Subscription
@@ -42,28 +43,47 @@ class _StoredMessage(msgspec.Struct, frozen=True, omit_defaults=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode_session = msgspec.msgpack.Decoder(_StoredSession).decode
 _decode_message = msgspec.msgpack.Decoder(_StoredMessage).decode
+Soon = Callable[[Callable[[], object]], object]
+"""Has something called on the loop's thread when it is free; may be called on any."""
 _SEPARATOR = "\0"
 """Between client id and number in the key of a message: no MQTT string holds it [MQTT-1.5.4-2]."""
 
 
 class KeptSessions:
-    """The two tables, and which messages of which session are in them."""
+    """The two tables, which messages of which session are in them, and who waits for that."""
 
     def __init__(
-        self, cold: ColdStore, limits: Mqtt, now: Callable[[], float], wall: Callable[[], float] = time.time
+        self,
+        cold: ColdStore,
+        limits: Mqtt,
+        now: Callable[[], float],
+        soon: Soon,
+        on_stored: Callable[[SessionState], None],
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Args:
         cold: the store.
         limits: of the sessions.
         now: the loop's clock, seconds.
+        soon: for what is to be written, and what follows.
+        on_stored: told of each session that waited (`Keeper.awaited`) when it is on disk.
         wall: seconds since the Unix epoch: clocks of sessions and messages run on while the daemon does not.
         """
-        self.changed: set[SessionState] = set()
-        """Sessions whose messages may be others than on disk; they put themselves in."""
         self._cold = cold
         self._limits = limits
         self._now = now
+        self._soon = soon
+        self._on_stored = on_stored
         self._wall = wall
+        self._changed: dict[SessionState, None] = {}
+        """Sessions whose messages may be others than on disk; they put themselves in."""
+        self._changes: Changes = {}
+        """To be written with them."""
+        self._written: list[tuple[Outgoing, int, bool]] = []
+        """QoS 2 messages in flight, with packet id and stage, that no commit has been seen of."""
+        self._awaited: dict[SessionState, None] = {}
+        self._callbacks: list[Callable[[], object]] = []
+        self._committing = False
         self._rows: dict[str, dict[int, tuple[str, int, bool]]] = {}
         """By client id and number of a message: its key, and the packet id and stage it was written with."""
         self._last_number = 0
@@ -76,7 +96,8 @@ class KeptSessions:
             stored = _decode_session(body)
             state = states[client_id] = SessionState(client_id, stored.version, stored.expiry_s, self._limits)
             state.subscriptions.update((one.filter, one) for one in stored.subscriptions)
-            state.watched_by = self.changed
+            state.keeper = self
+            self._rows[client_id] = {}
             alone[client_id] = self._now() + min(0.0, (stored.gone_at or self._wall()) - self._wall())
         for key, body in sorted(self._cold.load("queues")):
             self._load_message(states, key, _decode_message(body))
@@ -85,19 +106,45 @@ class KeptSessions:
 
     def store(self, state: SessionState, *, gone: bool) -> None:
         """Writes the session; `gone`: its connection has just ended. To be called when its subscriptions change too."""
-        state.watched_by = self.changed
+        state.keeper = self
+        self._rows.setdefault(state.client_id, {})
         gone_at = self._wall() if gone else None
         body = _StoredSession(state.version, state.expiry_s, list(state.subscriptions.values()), gone_at)
         self._cold.put("sessions", state.client_id, _encode(body))
-        self.changed.add(state)
+        self.changed(state)
 
     def forget(self, state: SessionState) -> None:
-        """The session is over, or is to end with its connection from now on."""
-        state.watched_by = None
-        self.changed.discard(state)
-        self._cold.put("sessions", state.client_id, None)
-        for key, _, _ in self._rows.pop(state.client_id, {}).values():
-            self._cold.put("queues", key, None)
+        """The session is over, or is to end with its connection from now on.
+
+        What others took over from it is written at the same moment.
+        """
+        state.keeper = None
+        self._changed.pop(state, None)
+        rows = self._rows.pop(state.client_id, None)
+        if rows is None:
+            return
+        self.put("sessions", state.client_id, None)
+        for key, _, _ in rows.values():
+            self.put("queues", key, None)
+        self.write_messages()
+
+    def put(self, table: Table, key: str, value: bytes | None) -> None:
+        """Something that is to be on disk together with the messages that sessions have got just now."""
+        self._changes[(table, key)] = value
+
+    def changed(self, state: SessionState) -> None:
+        """What it has to send is not what it was."""
+        self._changed[state] = None
+
+    def awaited(self, state: SessionState) -> None:
+        """It has something that is to be on disk before it is said."""
+        self._awaited[state] = None
+        self._commit_soon()
+
+    def when_kept(self, callback: Callable[[], object]) -> None:
+        """Calls back, on the loop's thread, when all that sessions hold now, and all that was `put`, is on disk."""
+        self._callbacks.append(callback)
+        self._commit_soon()
 
     def after_commit(self, callback: Callable[[], object]) -> None:
         """Calls back, on the store's thread, when all that was stored before is on disk."""
@@ -105,10 +152,36 @@ class KeptSessions:
 
     def write_messages(self) -> None:
         """Brings the rows of sessions that changed up to what they hold."""
-        changed = list(self.changed)
-        self.changed.clear()
+        changed, self._changed = self._changed, {}
         for state in changed:
             self._write(state)
+        if self._changes:
+            changes, self._changes = self._changes, {}
+            self._cold.put_all(changes)
+
+    def _commit_soon(self) -> None:
+        if not self._committing:
+            self._committing = True
+            self._soon(self._commit)
+
+    def _commit(self) -> None:
+        self.write_messages()
+        written, self._written = self._written, []
+        awaited, self._awaited = self._awaited, {}
+        callbacks, self._callbacks = self._callbacks, []
+
+        def committed() -> None:
+            self._committing = False
+            for item, packet_id, released in written:
+                item.stored = (item.packet_id, item.released) == (packet_id, released)
+            for state in awaited:
+                self._on_stored(state)
+            for callback in callbacks:
+                callback()
+            if self._awaited or self._callbacks:
+                self._commit_soon()
+
+        self._cold.after_commit(lambda: self._soon(committed))
 
     def _write(self, state: SessionState) -> None:
         rows = self._rows.setdefault(state.client_id, {})
@@ -118,12 +191,12 @@ class KeptSessions:
             if row is None or row[1:] != (item.packet_id, item.released):
                 if row is not None and item.released:
                     # PUBREL is repeated in the order of PUBREC [MQTT-4.6.0-4]: it goes behind the others.
-                    self._cold.put("queues", row[0], None)
+                    self.put("queues", row[0], None)
                     del rows[item.number]
                     item.number = 0
                 self._put(state, rows, item)
         for number, (key, _, _) in left.items():
-            self._cold.put("queues", key, None)
+            self.put("queues", key, None)
             del rows[number]
 
     def _put(self, state: SessionState, rows: dict[int, tuple[str, int, bool]], item: Outgoing) -> None:
@@ -136,7 +209,9 @@ class KeptSessions:
         stored = _StoredMessage(
             item.message, item.qos, item.retain, item.identifiers, item.packet_id, item.released, expires_at, item.share
         )
-        self._cold.put("queues", key, _encode(stored))
+        self.put("queues", key, _encode(stored))
+        if item.qos == 2 and item.packet_id:
+            self._written.append((item, item.packet_id, item.released))
 
     def _load_message(self, states: dict[str, SessionState], key: str, stored: _StoredMessage) -> None:
         client_id, _, number = key.partition(_SEPARATOR)
@@ -148,7 +223,7 @@ class KeptSessions:
         expires = None if stored.expires_at is None else self._now() + stored.expires_at - self._wall()
         item = Outgoing(
             stored.message, stored.qos, stored.retain, stored.identifiers, stored.packet_id, stored.released, expires,
-            stored.share, int(number, 16),
+            stored.share, int(number, 16), stored=True,
         )  # fmt: skip
         self._rows.setdefault(client_id, {})[item.number] = (key, item.packet_id, item.released)
         state.restore_outgoing(item)

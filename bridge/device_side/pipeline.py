@@ -81,7 +81,7 @@ class Pipeline:
         limits: bounds of what is remembered.
         random: as `os.urandom`; for traces that begin here.
         """
-        self.exchanges = Exchanges(uplink, limits.exchanges)
+        self.exchanges = Exchanges(uplink, broker.exchanges, limits.exchanges)
         """The QoS 2 exchanges that publications begin."""
         self.devices: Devices | None = None
         """Set where device documents are kept."""
@@ -111,9 +111,7 @@ class Pipeline:
             way.version = self._broker.subscriptions.version
         lane = way.lane
         if lane is None:
-            self._broker.publish(message, connection.client)
-            if message.qos:
-                connection.acknowledge(message)
+            self._tell(connection, message, in_log=False)
             return True
         account = way.account
         assert account is not None
@@ -131,6 +129,10 @@ class Pipeline:
         except (RecordTooLarge, rec.RecordError, TooManyExchanges) as error:
             self._refuse(connection, message, Reason.QUOTA_EXCEEDED, str(error))
         return True
+
+    def repeat(self, connection: Connection, message: Message) -> None:
+        """A QoS 2 message that the log had before a restart: local subscribers may have missed it, nobody else did."""
+        self._tell(connection, message, in_log=True)
 
     def will(self, device: str, message: Message) -> None:
         """Publishes the will of a client that is gone; nobody waits for an acknowledgement."""
@@ -259,11 +261,8 @@ class Pipeline:
 
     def _deliver_when_durable(self, connection: Connection, message: Message) -> Callable[[], None]:
         """Local subscribers hear of a message after the disk: a crash between the two cannot tell them twice."""
-        client = connection.client
+        return lambda: self._tell(connection, message, in_log=True)
 
-        def durable() -> None:
-            self._broker.publish(message, client)
-            if message.qos:
-                connection.acknowledge(message)
-
-        return durable
+    def _tell(self, connection: Connection, message: Message, *, in_log: bool) -> None:
+        assert connection.client is not None
+        self._broker.tell(message, connection.client, lambda: connection.acknowledge(message), in_log=in_log)

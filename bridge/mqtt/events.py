@@ -34,6 +34,15 @@ class ConnectRequested(msgspec.Struct, frozen=True):
     properties: dict[int, object]
 
 
+class Repeated(msgspec.Struct, frozen=True):
+    """A QoS 2 message that was durable before a restart, said again: subscribers may have missed it.
+
+    The broker tells them and calls `Session.acknowledge`; it is not to be made durable a second time.
+    """
+
+    message: Message
+
+
 class Released(msgspec.Struct, frozen=True):
     """PUBREL of a durable QoS 2 message: the broker calls `Session.complete` when that is durable too."""
 
@@ -67,4 +76,4 @@ class Disconnected(msgspec.Struct, frozen=True):
     """False: the engine ended it; a DISCONNECT or CONNACK with the reason waits in the output where MQTT has one."""
 
 
-Event = Message | ConnectRequested | Released | SubscribeRequested | UnsubscribeRequested | Disconnected
+Event = Message | Repeated | ConnectRequested | Released | SubscribeRequested | UnsubscribeRequested | Disconnected

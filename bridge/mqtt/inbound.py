@@ -13,7 +13,7 @@ from bridge.message import Message
 from bridge.mqtt import packets, topics
 from bridge.mqtt.encode import encode
 from bridge.mqtt.errors import PeerError, protocol_error
-from bridge.mqtt.events import Event, Released
+from bridge.mqtt.events import Event, Released, Repeated
 from bridge.mqtt.packets import PacketType
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
@@ -90,9 +90,12 @@ class Inbound:
         if message.qos:
             if not message.packet_id:
                 raise protocol_error("packet identifier 0 [MQTT-2.2.1-3]")
-            if message.qos == 2 and self._is_known(message.packet_id):
+            if message.qos == 2 and (exchange := self._state.incoming.get(message.packet_id)) is not None:
+                self._repeated(message, exchange, events)
                 return
             self._take_room()
+            if message.qos == 2:
+                self._state.incoming[message.packet_id] = Exchange(Stage.RECEIVED, self)
         events.append(message)
 
     def _resolve_alias(self, message: Message) -> None:
@@ -113,19 +116,17 @@ class Inbound:
             raise PeerError(Reason.RECEIVE_MAXIMUM_EXCEEDED, f"over {self.window} unacknowledged [MQTT-3.3.4-9]")
         self.unanswered += 1
 
-    def _is_known(self, packet_id: int) -> bool:
-        """Whether a QoS 2 publication came before; answers it as far as it may be answered [MQTT-4.3.3-10]."""
-        exchange = self._state.incoming.get(packet_id)
-        if exchange is None:
-            self._state.incoming[packet_id] = Exchange(Stage.RECEIVED, self)
-            return False
+    def _repeated(self, message: Message, exchange: Exchange, events: list[Event]) -> None:
+        """A QoS 2 publication that came before: answered as far as it may be answered [MQTT-4.3.3-10]."""
         if exchange.connection is not self:
             # A repetition on a new connection counts against that connection's window (MQTT5 §4.9).
             self._take_room()
             exchange.connection = self
-        if exchange.stage != Stage.RECEIVED:
-            self.pubrec(packet_id, 0)
-        return True
+        if exchange.stage == Stage.UNTOLD:
+            exchange.stage = Stage.RECEIVED
+            events.append(Repeated(message))
+        elif exchange.stage != Stage.RECEIVED:
+            self.pubrec(message.packet_id, 0)
 
     def released(self, packet: packets.Pubrel, events: list[Event]) -> None:
         """PUBREL: reported once; for an unknown id answered at once, so that the client can finish."""
@@ -138,7 +139,7 @@ class Inbound:
         if exchange.stage == Stage.RECEIVED:
             raise protocol_error("PUBREL before PUBREC [MQTT-4.3.3-4]")
         exchange.connection = self
-        if exchange.stage == Stage.DURABLE:
+        if exchange.stage in (Stage.DURABLE, Stage.UNTOLD):
             exchange.stage = Stage.RELEASED
             events.append(Released(packet.packet_id))
 

@@ -2,6 +2,10 @@
 
 It keeps the send window, repeats what an earlier connection left unfinished, and takes from the queue as the window
 opens. What must survive the connection is in `SessionState`.
+
+Where the state is kept on disk, each step of a QoS 2 exchange is there before it is said: else a server that is killed
+would begin an exchange anew, under another packet id, that the client has in its books already. What comes behind such
+a step waits with it, so that the order stays.
 """
 
 from __future__ import annotations
@@ -54,6 +58,8 @@ class Outbound:
         """Packet ids that take room in this connection's window."""
         self._repeat: deque[Outgoing] = deque()
         """In flight from an earlier connection, not yet repeated on this one."""
+        self._unsaid: deque[tuple[Outgoing, bool]] = deque()
+        """What waits for the disk, oldest first; True: a repetition."""
 
     def resume(self, now: float) -> None:
         """Repeats what an earlier connection left unfinished, in its order [MQTT-4.4.0-1] [MQTT-4.6.0-1]."""
@@ -87,6 +93,18 @@ class Outbound:
         self.stalled = False
         self.pump(now)
 
+    def stored(self, now: float) -> None:
+        """Some of what the state has to send is on disk: what waited for that goes out."""
+        while self._unsaid:
+            item, dup = self._unsaid[0]
+            current = self._state.in_flight.get(item.packet_id) is item
+            if current and item.qos == 2 and not item.stored:
+                return
+            self._unsaid.popleft()
+            if current:
+                self._say(item, now, dup=dup)
+        self.pump(now)
+
     def acknowledged(self, packet: packets.Puback, now: float) -> None:
         """PUBACK. One for an unknown id is passed over: the standard has no answer to it."""
         item = self._state.in_flight.get(packet.packet_id)
@@ -111,7 +129,7 @@ class Outbound:
             self._finish(item, now)
             return
         if not item.released:
-            item.released = True
+            item.released, item.stored = True, False
             # PUBREL is repeated in the order of PUBREC, not of PUBLISH [MQTT-4.6.0-4].
             self._state.in_flight[item.packet_id] = self._state.in_flight.pop(item.packet_id)
             self._state.mark_changed()
@@ -142,11 +160,12 @@ class Outbound:
 
     def _release(self, item: Outgoing) -> None:
         self._sent.add(item.packet_id)
-        self._output.append(encode(packets.Pubrel(item.packet_id), self._version))
+        if not self._waits(item, dup=True):
+            self._output.append(encode(packets.Pubrel(item.packet_id), self._version))
 
     def _send_new(self, item: Outgoing, now: float, copies: Copies | None = None) -> bool:
-        item.packet_id = self._state.next_packet_id()
-        if not self._transmit(item, now, copies, dup=False):
+        item.packet_id, item.stored = self._state.next_packet_id(), False
+        if not self._waits(item, dup=False) and not self._transmit(item, now, copies, dup=False):
             return False
         self._state.in_flight[item.packet_id] = item
         self._state.mark_changed()
@@ -156,11 +175,27 @@ class Outbound:
     def _send_again(self, item: Outgoing, now: float) -> None:
         if self._state.in_flight.get(item.packet_id) is not item or item.released:
             return
-        if self._transmit(item, now, None, dup=True):
-            self._sent.add(item.packet_id)
-        else:
+        self._sent.add(item.packet_id)
+        if not self._waits(item, dup=True):
+            self._say(item, now, dup=True)
+
+    def _waits(self, item: Outgoing, *, dup: bool) -> bool:
+        """Whether the disk must have it first, or what comes before it; then `stored` goes on with it."""
+        keeper = self._state.keeper
+        if keeper is None or not (self._unsaid or (item.qos == 2 and not item.stored)):
+            return False
+        self._unsaid.append((item, dup))
+        keeper.awaited(self._state)
+        return True
+
+    def _say(self, item: Outgoing, now: float, *, dup: bool) -> None:
+        """PUBLISH or PUBREL of what is in flight; a PUBLISH that is worth nothing any more ends."""
+        if item.released:
+            self._output.append(encode(packets.Pubrel(item.packet_id), self._version))
+        elif not self._transmit(item, now, None, dup=dup):
             del self._state.in_flight[item.packet_id]
             self._state.mark_changed()
+            self._sent.discard(item.packet_id)
 
     def _transmit(self, item: Outgoing, now: float, copies: Copies | None, *, dup: bool) -> bool:
         """Puts PUBLISH into the output; False: expired [MQTT-3.3.2-5] or too large for the client [MQTT-3.1.2-25].

@@ -275,6 +275,12 @@ class Session:
             return self.state.put(item, self._now)
         return self._outbound.deliver(item, self._now, copies)
 
+    def stored(self, now: float) -> None:
+        """Says that some of what `state` has to send is on disk (`Outgoing.stored`): what waited for that goes out."""
+        self._now = max(self._now, now)
+        if self._outbound is not None and not self.closed:
+            self._outbound.stored(self._now)
+
     def disconnect(self, reason: int, text: str = "") -> None:
         """Ends the connection from our side: DISCONNECT with `reason` in MQTT 5, CONNACK if that is still due."""
         if self.closed:

@@ -26,6 +26,8 @@ class Stage(IntEnum):
     RECEIVED = 0
     DURABLE = 1
     RELEASED = 2
+    UNTOLD = 3
+    """Durable before a restart; whether subscribers had it by then is not known: it is reported again if repeated."""
 
 
 class Answering(Protocol):
@@ -36,6 +38,16 @@ class Answering(Protocol):
 
     def pubcomp(self, packet_id: int) -> None:
         """The release is durable."""
+
+
+class Keeper(Protocol):
+    """Who keeps states on disk."""
+
+    def changed(self, state: SessionState) -> None:
+        """What it has to send is not what it was."""
+
+    def awaited(self, state: SessionState) -> None:
+        """Something of it may be said only when it is on disk: `Session.stored` is to be called then."""
 
 
 class Exchange:
@@ -67,6 +79,8 @@ class Outgoing(msgspec.Struct):
     """The shared subscription it comes by, as `Subscription.filter`; empty: none."""
     number: int = 0
     """Where the broker has stored it; 0: nowhere."""
+    stored: bool = False
+    """It is on disk with this packet id and as far as it has come."""
 
     @property
     def size(self) -> int:
@@ -95,15 +109,16 @@ class SessionState:
         self.dropped = 0
         """Messages this client never got: queue full, expired, or larger than its Maximum Packet Size."""
         self.last_packet_id = 0
-        self.watched_by: set[SessionState] | None = None
-        """Where the state puts itself whenever what it has to send changes."""
+        self.keeper: Keeper | None = None
+        """Where it is on disk; None: it does not outlive its connection."""
         self._first_expiry = math.inf
         """No message in the queue expires before."""
         self._limits = limits
 
-    def restore_incoming(self, packet_ids: Iterable[int]) -> None:
-        """Takes up QoS 2 hand-shakes that were durable before a restart."""
+    def restore_incoming(self, packet_ids: Iterable[int], untold: Iterable[int] = ()) -> None:
+        """Takes up QoS 2 hand-shakes that were durable before a restart; of `untold` see `Stage.UNTOLD`."""
         self.incoming.update((packet_id, Exchange(Stage.DURABLE, None)) for packet_id in packet_ids)
+        self.incoming.update((packet_id, Exchange(Stage.UNTOLD, None)) for packet_id in untold)
 
     def enqueue(
         self,
@@ -138,8 +153,8 @@ class SessionState:
 
     def mark_changed(self) -> None:
         """What there is to be sent is not what it was."""
-        if self.watched_by is not None:
-            self.watched_by.add(self)
+        if self.keeper is not None:
+            self.keeper.changed(self)
 
     def _append(self, item: Outgoing) -> None:
         self.queue.append(item)

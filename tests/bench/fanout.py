@@ -57,7 +57,9 @@ class Hall:
         self.cold = ColdStore(directory / "cold.sqlite", _failed)
         rules = AclRules(publish=("#",), subscribe=("#",))
         retained = Retained(self.cold, LIMITS)
-        self.broker = Broker(Acl(rules), retained, self.cold, MQTT, LIMITS, time.monotonic)
+        self.broker = Broker(
+            Acl(rules), retained, self.cold, MQTT, LIMITS, time.monotonic, self.loop.call_soon_threadsafe
+        )
         self.asked: list[Connection] = []
         self._sockets: list[socket.socket] = []
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
 
 from bridge.config import Acl as AclRules
 from bridge.config import Limits, Mqtt
@@ -34,7 +36,9 @@ class Local:
         self.mqtt, self.limits = mqtt or Mqtt(), limits or Limits()
         self.retained = Retained(cold, self.limits, now=lambda: self.now)
         acl = Acl(AclRules(publish=("#",), subscribe=("#", "$SYS/#")))
-        self.broker = Broker(acl, self.retained, cold, self.mqtt, self.limits, lambda: self.now)
+        self._soon: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._cold = cold
+        self.broker = Broker(acl, self.retained, cold, self.mqtt, self.limits, lambda: self.now, self._soon.put)
         self._sockets: list[socket.socket] = []
 
     def connect(
@@ -58,6 +62,8 @@ class Local:
         assert isinstance(request, ConnectRequested)
         client, present = self.broker.open_session(request, client_id)
         client.connection, connection.client = connection, client
+        if not present and request.expiry_s:
+            self.broker.keep(client, lambda: None)
         session.accept(client.state, present=present, now=self.now)
         return Peer(self, client, connection, version)
 
@@ -65,6 +71,25 @@ class Local:
         """As the pipeline does when a message is durable."""
         message = Message(topic, payload.encode(), qos, **fields)  # type: ignore[arg-type]
         self.broker.publish(message, by.client if by else None)
+
+    def run_soon(self) -> int:
+        """What the loop would call now; returns how much that was."""
+        count = 0
+        with contextlib.suppress(Empty):
+            while True:
+                self._soon.get_nowait()()
+                count += 1
+        return count
+
+    def settle(self) -> None:
+        """Runs the loop until nothing waits for the disk any more."""
+        more = True
+        while more:
+            self.run_soon()
+            on_disk = threading.Event()
+            self._cold.after_commit(on_disk.set)
+            assert on_disk.wait(20)
+            more = self.run_soon() > 0
 
     def close(self) -> None:
         self.loop.close()

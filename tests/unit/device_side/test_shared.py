@@ -93,6 +93,7 @@ def test_a_member_that_is_away_keeps_what_was_begun_and_hands_over_what_waits(ga
     going, staying = member(gateway, "going", expiry_s=60), member(gateway, "staying")
     for number in range(6):
         gateway.tell("a/b", str(number), qos=2)
+    gateway.settle()
     assert len(going.messages()) == 2
     begun = [item.message.payload for item in going.client.state.in_flight.values()]
     going.drop()
