@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bridge.log.boot_clocks import BootClocks
 from bridge.log.forensics import find_lanes
 from tests.bench.support.processes import children
 from tests.crash.clocked_daemon import Setting
@@ -61,10 +62,16 @@ class Box(Gateway):
         self.setting.save(self.clocks)
 
     def synchronise(self) -> None:
-        """And wait until the gateway has noticed."""
-        before = self.log().count("the clock is set")
+        """And wait until the gateway has noticed, and has it on disk."""
+        boot = bytes.fromhex(self.setting.boot)
         self.set_clock(TRUE_NS, synchronised=True)
-        wait_until(lambda: self.log().count("the clock is set") > before, "it has noticed")
+        wait_until(lambda: self.known().wall_ns(boot, 0) is not None, "it has noticed")
+        assert "the clock is set" in self.log()
+
+    def known(self) -> BootClocks:
+        """What the lane's files say of boots whose clock was set late."""
+        [lane] = [lane for lane in find_lanes(self.directory / "data") if lane.name == "normal"]
+        return lane.clocks()
 
     def forward(self, *, on: bool) -> None:
         """Whether there is anybody to forward to; the bus side reads that when it starts, so it starts anew."""
@@ -166,8 +173,7 @@ def test_a_boot_that_never_knew_the_time_stays_so_and_export_says_it_too(box: Bo
     box.publish("known later")
     box.synchronise()
     box.kill()
-    [lane] = [lane for lane in find_lanes(box.directory / "data") if lane.name == "normal"]
-    known = lane.clocks()
+    known = box.known()
     assert known.wall_ns(bytes.fromhex(FIRST_BOOT), 0) is None
     assert abs((known.wall_ns(bytes.fromhex(NEXT_BOOT), 0) or 0) - TRUE_NS) < 10**9
     box.forward(on=True)
