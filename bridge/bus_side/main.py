@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
@@ -63,13 +64,14 @@ def main(argv: list[str]) -> int:
         _log.critical("%s", error)
         return _WRONG_CONFIGURATION
     journal.set_up(config.log, "bus")
-    noise = _quieten()
+    noise = quieten()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(config, Doorbell(socket.socket(fileno=options.doorbell_fd)), noise))
     return 0
 
 
-def _quieten() -> Noise:
+def quieten() -> Noise:
+    """Filters aiokafka's own lines out of this process's log."""
     noise = Noise()
     root = logging.getLogger()
     for handler in root.handlers:
@@ -79,15 +81,22 @@ def _quieten() -> Noise:
     return noise
 
 
-async def serve(config: Config, doorbell: Doorbell, noise: Noise) -> None:
-    """The process from its first to its last moment; raises what it cannot go on with."""
+def _straight(sink: Sink) -> Sink:
+    return sink
+
+
+async def serve(config: Config, doorbell: Doorbell, noise: Noise, through: Callable[[Sink], Sink] = _straight) -> None:
+    """The process from its first to its last moment; raises what it cannot go on with.
+
+    `through`: may put something between the forwarder and the sink.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     bell = Bell(doorbell, stop)
     letters = _dead_letter_log(config)
-    forwarder = _forwarder(config, bell, noise, letters)
+    forwarder = _forwarder(config, bell, noise, letters, through)
     downlink = _downlink_log(config)
     bell.start()
     works = [asyncio.create_task(forwarder.run())]
@@ -125,11 +134,13 @@ async def _end(
         await asyncio.to_thread(downlink.close)
 
 
-def _forwarder(config: Config, bell: Bell, noise: Noise, letters: DeadLetterLog) -> Forwarder:
+def _forwarder(
+    config: Config, bell: Bell, noise: Noise, letters: DeadLetterLog, through: Callable[[Sink], Sink]
+) -> Forwarder:
     sink, name = _sink(config, noise, letters)
     limits = config.kafka or Kafka(())
     return Forwarder(
-        sink,
+        through(sink),
         bell,
         Link(name, bell, time.time),
         uplink=config.gateway.data_dir / "uplink",

@@ -83,23 +83,28 @@ _Versions: TypeAlias = OffsetFetchRequest_v3 | OffsetFetchRequest_v7
 
 
 class StableOffsetFetch(Request[_Versions]):
-    """One partition's committed offset of a group; stable where the broker knows that word (Kafka 2.5)."""
+    """One partition's committed offset of a group; `stable` where the broker knows that word (Kafka 2.5)."""
 
     API_KEY = 9
 
-    def __init__(self, group: str, topic: str, partition: int) -> None:
+    def __init__(self, group: str, topic: str, partition: int, *, stable: bool) -> None:
         self._group = group
         self._topic = topic
         self._partition = partition
+        self._stable = stable
 
     def build(self, request_struct_class: type[_Versions]) -> _Versions:
         if request_struct_class.API_VERSION < OffsetFetchRequest_v7.API_VERSION:
             return request_struct_class(self._group, [(self._topic, [self._partition])])
-        return request_struct_class(self._group, [(self._topic, [self._partition], {})], True, {})
+        return request_struct_class(self._group, [(self._topic, [self._partition], {})], self._stable, {})
 
 
-async def committed_offset(client: AIOKafkaClient, group: str, topic: str, partition: int) -> tuple[int, str] | None:
+async def committed_offset(
+    client: AIOKafkaClient, group: str, topic: str, partition: int, *, stable: bool = True
+) -> tuple[int, str] | None:
     """Offset and metadata that `group` committed for the partition; None where it has none.
+
+    `stable` False: as it was before a transaction that may be open.
 
     Tries until the coordinator answers: the caller sets the time limit.
 
@@ -109,7 +114,7 @@ async def committed_offset(client: AIOKafkaClient, group: str, topic: str, parti
     while True:
         node = await group_coordinator(client, group)
         response = await client.send(
-            node, StableOffsetFetch(group, topic, partition), group=ConnectionGroup.COORDINATION
+            node, StableOffsetFetch(group, topic, partition, stable=stable), group=ConnectionGroup.COORDINATION
         )
         offset, metadata, error = _answer(response)
         if error == 0:

@@ -1,0 +1,187 @@
+"""`busbridge queue adopt`: a dead gateway's queue, each record exactly once and in order, whatever is killed when."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bridge.device_side.lock import DirectoryLock
+from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, encode, encode_context
+from tests.support.kafka.feed import message
+from tests.support.kafka.fetch import CHECKOUT
+from tests.support.kafka.ledger import exactly_once_in_order, numbers_by_device
+from tests.support.kafka.letters import letters_of
+
+DEVICES = [f"dev-{number:05d}" for number in range(20)]
+
+
+def command(dead, adopter, *arguments):
+    config = adopter.log.parent / "busbridge.toml"
+    words = ["queue", "adopt", dead.data, "--config", config, "--gateway-id", dead.gateway, *arguments]
+    return [sys.executable, "-m", "bridge", *map(str, words)]
+
+
+@pytest.fixture
+def adopt():
+    def run(dead, adopter, *arguments, expect=0):
+        done = subprocess.run(
+            command(dead, adopter, *arguments), capture_output=True, text=True, cwd=CHECKOUT, check=False, timeout=120
+        )
+        assert done.returncode == expect, done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+def die_in_an_outage(site):
+    """Part of what it took in is in Kafka, the rest is not; its cursor is behind Kafka's position."""
+    bus = site.start()
+    site.feed.publish(DEVICES, 30)
+    site.feed.publish(["alarm-1"], 20, "alarm")
+    site.wait()
+    bus.kill()
+    site.feed.publish(DEVICES, 250)
+    site.feed.publish(["alarm-1"], 100, "alarm")
+    site.feed.close()
+
+
+def test_killed_at_random_and_repeated_it_doubles_nothing(kafka, make_site, adopt, read):
+    dead = make_site(kafka.address, lanes=("normal", "alarm"), extra="transaction_records = 100\n")
+    adopter = make_site(kafka.address, extra="transaction_records = 100\n")
+    die_in_an_outage(dead)
+    moments, kills = random.Random(7), 0
+    while kills < 8:
+        process = subprocess.Popen(command(dead, adopter), cwd=CHECKOUT, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        time.sleep(moments.uniform(1.0, 2.2))
+        process.kill()
+        process.communicate()
+        kills += 1
+    done = adopt(dead, adopter, "--json")
+    assert exactly_once_in_order(read(kafka.address, dead.topic), dead.feed.written)
+    plans = {plan["lane"]: plan for plan in json.loads(done.stdout)}
+    assert plans["alarm"]["end"] == 121
+    headers = dict(read(kafka.address, dead.topic)[-1].headers())
+    assert (headers["gateway"], headers["log"]) == (dead.gateway.encode(), dead.feed.log_id.hex().encode())
+    # Once more: there is nothing left to do, and nothing is done.
+    again = json.loads(adopt(dead, adopter, "--json").stdout)
+    assert [plan["forwarded"] for plan in again] == [0, 0]
+    assert exactly_once_in_order(read(kafka.address, dead.topic), dead.feed.written)
+
+
+def test_kafkas_position_counts_where_the_disk_is_behind(kafka, make_site, adopt, read):
+    dead, adopter = make_site(kafka.address), make_site(kafka.address)
+    dead.feed.publish(["dev-1"], 50)
+    dead.start()
+    dead.wait()
+    dead.bus.kill()
+    (dead.data / "uplink" / "normal" / "cursor").unlink()
+    dead.feed.publish(["dev-1"], 10)
+    dead.feed.close()
+    told = json.loads(adopt(dead, adopter, "--dry-run", "--json").stdout)
+    assert told == [{"lane": "normal", "cursor": None, "kafka": 51, "begin": 51, "end": 61, "forwarded": 0}]
+    assert len(read(kafka.address, dead.topic)) == 50
+    assert json.loads(adopt(dead, adopter, "--json").stdout)[0]["forwarded"] == 10
+    assert exactly_once_in_order(read(kafka.address, dead.topic), dead.feed.written)
+
+
+def test_gateway_that_lives_after_all_is_fenced_and_says_so(kafka, make_site, adopt, read):
+    dead, adopter = make_site(kafka.address), make_site(kafka.address)
+    dead.feed.publish(["dev-1"], 10)
+    dead.start()
+    dead.wait()
+    adopt(dead, adopter)
+    dead.feed.publish(["dev-1"], 10)
+    dead.tell()
+    dead.wait_for("fenced")
+    assert len(read(kafka.address, dead.topic)) == 10
+    adopt(dead, adopter)
+    assert exactly_once_in_order(read(kafka.address, dead.topic), dead.feed.written)
+
+
+def test_what_it_refuses(kafka, make_site, adopt, tmp_path):
+    dead, adopter = make_site(kafka.address), make_site(kafka.address)
+    dead.feed.publish(["dev-1"], 10)
+    dead.start()
+    dead.wait()
+    dead.bus.kill()
+    with DirectoryLock(dead.data):
+        assert "in use by process" in adopt(dead, adopter, expect=1).stderr
+    assert (
+        "Kafka knows no position of a gateway nobody" in adopt(dead, adopter, "--gateway-id", "nobody", expect=1).stderr
+    )
+    newer = make_site(kafka.address, gateway=dead.gateway, topic=dead.topic)
+    newer.feed.publish(["dev-2"], 10)
+    newer.start()
+    newer.wait()
+    assert "belongs to another queue" in adopt(dead, adopter, expect=1).stderr
+    # The living one was not fenced by the question.
+    newer.feed.publish(["dev-2"], 10)
+    newer.wait()
+    nowhere = [*command(dead, adopter)[:5], str(tmp_path), *command(dead, adopter)[6:]]
+    done = subprocess.run(nowhere, capture_output=True, text=True, cwd=CHECKOUT, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "is no gateway's data directory" in done.stderr
+    whose = command(dead, adopter)[:-2]
+    done = subprocess.run(whose, capture_output=True, text=True, cwd=CHECKOUT, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "give it with --gateway-id" in done.stderr
+
+
+def test_damage_and_poison_are_told_and_hold_nothing_up(kafka, make_site, adopt, read):
+    dead, adopter = make_site(kafka.address), make_site(kafka.address, extra='dead_letter_topic = ""\n')
+    for _ in range(30):
+        dead.feed.publish(["dev-1"], 1)
+    dead.feed.append(message("dev-2", b"where to?", "no such topic!"))
+    dead.feed.publish(["dev-1"], 1)
+    dead.feed.close()
+    (segment,) = (dead.data / "uplink" / "normal").glob("*.seg")
+    content = bytearray(segment.read_bytes())
+    at = content.index(b'"n": 11}')
+    content[at] ^= 0xFF
+    segment.write_bytes(content)
+    adopt(dead, adopter)
+    found = numbers_by_device(read(kafka.address, dead.topic))["dev-1"]
+    assert found == [*range(1, 11), *range(12, 32)]
+    gaps = [json.loads(each.value()) for each in read(kafka.address, "busbridge-events")]
+    (gap,) = [each for each in gaps if each["gateway"] == dead.gateway and each["type"] == "gap"]
+    assert (gap["first_seq"], gap["last_seq"]) == (11, 11)
+    (letter,) = letters_of(dead.data)
+    assert letter.record.payload == b"where to?"
+
+
+def document(device, text, topic, wall_ns):
+    context = encode_context(device, "", topic)
+    return encode(DOCUMENT, CLOCK_SYNCHRONISED, 0, wall_ns, 0, context, b"", text)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_newer_document_is_never_replaced_by_an_older_one(wanted, kafka, make_site, make_topic, adopt, read):
+    topic = f"state-{time.time_ns()}"
+    make_topic(kafka.address, topic, 2, cleanup_policy="compact")
+    dead, alive = make_site(kafka.address), make_site(kafka.address)
+    now = time.time_ns()
+    dead.feed.append(document("moved", b'"old"', topic, now - 10**9))
+    dead.feed.append(document("stayed", b'"here"', topic, now - 10**9))
+    dead.feed.append(document("came-back", b'"newest"', topic, now + 10**9))
+    dead.feed.publish(["dev-1"], 5)
+    dead.feed.close()
+    alive.feed.append(document("moved", b'"new"', topic, now))
+    alive.feed.append(document("came-back", b'"older"', topic, now))
+    alive.feed.sync()
+    alive.start()
+    alive.wait()
+    done = adopt(dead, alive, *([] if wanted else ["--no-documents"]))
+    left = {each.key(): each.value() for each in read(kafka.address, topic)}
+    if wanted:
+        assert left == {b"moved": b'"new"', b"stayed": b'"here"', b"came-back": b'"newest"'}
+        assert "1 device documents were left out: another gateway wrote newer ones" in done.stderr
+    else:
+        assert left == {b"moved": b'"new"', b"came-back": b'"older"'}
+        assert "3 device documents were left out: as asked for" in done.stderr
+    assert exactly_once_in_order(read(kafka.address, dead.topic), dead.feed.written)
