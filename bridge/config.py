@@ -296,6 +296,8 @@ class Kafka(msgspec.Struct, frozen=True):
     request_timeout: Timeout = 10.0
     retry_backoff: Duration = 0.005
     reconnect_backoff_max: Duration = 5.0
+    heartbeat: Timeout = 10.0
+    """While nothing is sent, Kafka is asked so often whether it is there: an outage is known before a message waits."""
     create_topics: bool = False
     """Make topics that are not there; false: Kafka may do so, with its own defaults, where its operator lets it."""
     topic_partitions: Count = 6

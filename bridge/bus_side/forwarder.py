@@ -18,7 +18,7 @@ from bridge.bus_side.gap import drop_records, gap_record
 from bridge.bus_side.lanes import Budget, Lane, shares
 from bridge.bus_side.link import Link
 from bridge.bus_side.meter import Meter
-from bridge.bus_side.sink import LaneBatch, Sink, SinkAgain, SinkAway, SinkError, SinkFenced
+from bridge.bus_side.sink import LaneBatch, Sink, SinkAgain, SinkAway, SinkError, SinkFenced, SinkRefused
 from bridge.config import Lane as Settings
 from bridge.log.errors import LogDamaged
 from bridge.log.log_id import load_or_create_log_id
@@ -41,6 +41,7 @@ class Forwarder:
         meter: Meter | None,
         backoff: Backoff,
         linger_s: float,
+        probe_s: float,
         cursor_interval_s: float,
         gap_topic: str,
         gateway: str,
@@ -51,6 +52,7 @@ class Forwarder:
         lanes: weights and lingers of lanes; one that is not named has the defaults.
         meter: None: nothing bounds how much is sent.
         linger_s: pause between two transactions, in which more arrives.
+        probe_s: after so long without a write the sink is asked whether it is there.
         gap_topic: where the event goes that says which records are lost.
         wall_ns: reads the wall clock.
         """
@@ -63,6 +65,8 @@ class Forwarder:
         self._budget = budget
         self._backoff = backoff
         self._linger_s = linger_s
+        self._probe_s = probe_s
+        self._probe_at = 0.0
         self._cursor_interval_s = cursor_interval_s
         self._gap_topic = gap_topic
         self._gateway = gateway
@@ -100,7 +104,8 @@ class Forwarder:
             except SinkAway as error:
                 self._link.figures.retries += 1
                 self._budget.shrink()
-                self._link.away(str(error))
+                tell = self._link.refused if isinstance(error, SinkRefused) else self._link.away
+                tell(str(error))
                 await asyncio.sleep(self._backoff.next_s())
             except SinkFenced as error:
                 self._link.fenced(str(error))
@@ -120,15 +125,28 @@ class Forwarder:
                 await self._write(batches)
                 await asyncio.sleep(self._linger_s)
             else:
-                await self._rung(min(held.values(), default=None))
+                await self._rung(min(held.values(), default=self._probe_s))
 
-    async def _rung(self, limit_s: float | None) -> None:
-        """Waits for more to be sent, at the most until a lane has lingered for long enough."""
+    async def _rung(self, limit_s: float) -> None:
+        """Waits for more to be sent, at the most until a lane has lingered for long enough.
+
+        A sink that has heard nothing from us for `probe_s` is asked whether it is there: else an outage would be
+        noticed by the first message that it holds up.
+        """
+        probe = self._probe_at - asyncio.get_running_loop().time()
+        if probe <= 0:
+            self._link.trying("to ask whether it is there")
+            await self._sink.probe()
+            self._put_off_probe()
+            return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(min(limit_s, probe)):
                 await self._bell.rung()
         if self._bell.committed.keys() - self._lanes.keys():
             await self._start()
+
+    def _put_off_probe(self) -> None:
+        self._probe_at = asyncio.get_running_loop().time() + self._probe_s
 
     def _held(self, now_s: float) -> dict[str, float]:
         """Lanes whose records still wait for company, and how long they may."""
@@ -151,6 +169,7 @@ class Forwarder:
                     "what was forwarded after that was saved is sent twice", name, lane.done,
                 )  # fmt: skip
             lane.go_to(held.get(name), self._bell.committed[name])
+        self._put_off_probe()
         self._link.connected()
 
     def _next_batches(self, held: Container[str]) -> list[LaneBatch]:
@@ -194,6 +213,7 @@ class Forwarder:
             except SinkError:
                 self._link.figures.transactions_aborted += 1
                 raise
+            self._put_off_probe()
             self._link.wrote(batches, written)
             if self._meter is not None:
                 size = sum(batch.bytes for batch in batches)

@@ -93,6 +93,13 @@ class JsonlSink:
             raise SinkAway(str(error)) from error
         return Written(dict(records), sum(map(len, lines)))
 
+    async def probe(self) -> None:
+        """A file system that is gone is noticed before something is to be written; see `Sink.probe`."""
+        try:
+            (self._directory / "position" if self._state.positions else self._directory).stat()
+        except OSError as error:
+            raise SinkAway(str(error)) from error
+
     async def stop(self) -> None:
         """See `Sink.stop`."""
         descriptor, self._file = self._file, None

@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerFenced
 
 from bridge.bus_side.access import Access, AccessError
+from bridge.bus_side.delivery import NO_TRANSACTION_LOG, refused
 from bridge.bus_side.fill import Fill, Lot
 from bridge.bus_side.forms import NO_ROUTES, Forms
 from bridge.bus_side.letter import LetterBox, NotKept
@@ -24,7 +25,7 @@ from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import committed_offset, group_coordinator
 from bridge.bus_side.producer import LaneProducer
 from bridge.bus_side.refusals import BatchRefused, Refusal, Refusals, refusal_of
-from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkFenced, Written
+from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkFenced, SinkRefused, Written
 from bridge.bus_side.topic_maker import TopicMaker
 from bridge.bus_side.topics import Topics
 from bridge.config import Kafka
@@ -87,7 +88,7 @@ class KafkaSink:
         except AccessError as error:
             raise SinkAway(str(error)) from error
         except (KafkaError, OSError, TimeoutError) as error:
-            raise SinkAway(self._access.why(error, self._noise)) from error
+            raise self._away(error) from error
         self._noise.reset()
         return held
 
@@ -104,16 +105,28 @@ class KafkaSink:
         begun = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
             await self._watched(self._transact(self._producer, lots, batches))
-        except BatchRefused as refused:
-            self._refusals.learn(refused)
-            raise SinkAgain(str(refused)) from refused
+        except BatchRefused as error:
+            self._refusals.learn(error)
+            raise SinkAgain(str(error)) from error
         except ProducerFenced as error:
             raise self._fenced(time.clock_gettime(time.CLOCK_BOOTTIME) - begun) from error
         except (KafkaError, OSError, TimeoutError) as error:
-            raise SinkAway(self._access.why(error, self._noise)) from error
+            raise self._away(error) from error
         self._refusals.forget(batches)
         self._letters.forget(batches)
         return self._written(self._fill)
+
+    async def probe(self) -> None:
+        """Asks any broker for metadata; see `Sink.probe`. Raises SinkAway."""
+        if self._producer is None:
+            raise SinkAway("not connected")
+        try:
+            async with asyncio.timeout(self._kafka.request_timeout):
+                answered = await self._producer.client.force_metadata_update()
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise self._away(error) from error
+        if not answered:
+            raise self._away(KafkaConnectionError("no broker answers"))
 
     async def stop(self) -> None:
         """See `Sink.stop`."""
@@ -229,6 +242,14 @@ class KafkaSink:
                     raise TimeoutError
         finally:
             task.cancel()
+
+    def _away(self, error: Exception) -> SinkAway:
+        words = refused(error, self._kafka.delivery, self._gateway)
+        if words:
+            return SinkRefused(words)
+        if isinstance(error, TimeoutError) and self._producer is not None and self._producer.waits_for_transactions:
+            return SinkAway(NO_TRANSACTION_LOG)
+        return SinkAway(self._access.why(error, self._noise))
 
     def _fenced(self, open_s: float) -> SinkAgain | SinkFenced:
         if open_s >= self._kafka.transaction_timeout:

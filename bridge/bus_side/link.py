@@ -53,6 +53,11 @@ class Link:
         words = f"{self._name} is away, the queue grows and it is tried again: {detail}"
         self._fail("away", detail, logging.WARNING, words)
 
+    def refused(self, detail: str) -> None:
+        """It is tried again by itself, but somebody has to put something right."""
+        words = f"{self._name} refuses what is configured; the queue grows and it is tried again: {detail}"
+        self._fail("refused", detail, logging.ERROR, words)
+
     def fenced(self, detail: str) -> None:
         """It is not tried again."""
         self._fail("fenced", detail, logging.ERROR, detail)

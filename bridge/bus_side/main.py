@@ -149,6 +149,7 @@ def _forwarder(
         meter=Meter(limits.max_rate, asyncio.get_running_loop().time()) if limits.max_rate is not None else None,
         backoff=_backoff(limits),
         linger_s=limits.linger if config.kafka is not None else 0.0,
+        probe_s=limits.heartbeat,
         cursor_interval_s=config.queue.cursor_interval,
         gap_topic=limits.event_topic,
         gateway=config.gateway.id,

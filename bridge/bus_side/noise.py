@@ -28,6 +28,7 @@ _RETRIES: Final = (
     "Error sending OffsetCommitRequest",
     "Group Coordinator Request failed",
     "FindCoordinator Request failed",
+    "Unexpected error during InitProducerIdRequest",
     "Topic %s not found in cluster metadata",
     "Topic %s is not available during auto-create",
     "Topic %s is not authorized",

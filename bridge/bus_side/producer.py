@@ -41,6 +41,13 @@ class LaneProducer:
     def client(self) -> AIOKafkaClient:
         return self._producer.client
 
+    @property
+    def waits_for_transactions(self) -> bool:
+        """The cluster answers, but gives no producer id for our transactional id."""
+        manager = self._producer._txn_manager
+        waits = manager is not None and manager.transactional_id is not None and not manager.has_pid()
+        return waits and bool(self.client.cluster.brokers())
+
     async def start(self) -> None:
         """Connects and takes over the transactional id, if there is one. Raises KafkaError."""
         try:

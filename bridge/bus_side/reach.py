@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiokafka.client import AIOKafkaClient, CoordinationType
@@ -16,11 +16,14 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     TransactionalIdAuthorizationFailed,
+    for_code,
 )
 from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from bridge.bus_side.access import Access, AccessError
+from bridge.bus_side.delivery import NO_TRANSACTION_LOG, refused
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import coordinator
 from bridge.bus_side.topic_maker import TopicMaker
@@ -83,8 +86,10 @@ async def _reach(config: Config, kafka: Kafka, noise: Noise) -> list[Answer]:
 
 async def _look(client: AIOKafkaClient, config: Config, kafka: Kafka, answers: list[Answer]) -> None:
     answers += [await _topic(client, config, kafka, name) for name in _topics(config, kafka)]
-    if kafka.delivery == "exactly_once":
-        answers.append(await _transactions(client, config.gateway.id))
+    if kafka.delivery == "at_least_once":
+        answers.append(await _idempotence(client))
+    else:
+        answers.append(await _transactions(client, config.gateway.id, kafka.request_timeout))
         answers += [await _positions(client, f"busbridge.{config.gateway.id}.{lane}") for lane in config.lane_names()]
 
 
@@ -126,16 +131,25 @@ async def _left_to_kafka(client: AIOKafkaClient, name: str) -> Answer:
     return Answer(f"topic {name}: not there, and Kafka makes none (make it, or set kafka.create_topics)", well=False)
 
 
-async def _transactions(client: AIOKafkaClient, gateway: str) -> Answer:
+async def _transactions(client: AIOKafkaClient, gateway: str, limit_s: float) -> Answer:
     try:
-        await coordinator(client, CoordinationType.TRANSACTION, gateway)
-    except TransactionalIdAuthorizationFailed:
-        return Answer(
-            f"transactions: this account may not use the transactional id {gateway!r} (exactly_once needs Write and "
-            'Describe on it; or set kafka.delivery = "at_least_once")',
-            well=False,
-        )
+        async with asyncio.timeout(limit_s):
+            await coordinator(client, CoordinationType.TRANSACTION, gateway)
+    except TransactionalIdAuthorizationFailed as error:
+        return Answer(f"transactions: {refused(error, 'exactly_once', gateway)}", well=False)
+    except TimeoutError:
+        return Answer(f"transactions: {NO_TRANSACTION_LOG}", well=False)
     return Answer("transactions: allowed")
+
+
+async def _idempotence(client: AIOKafkaClient) -> Answer:
+    """Asks for a producer id: it costs the cluster a number, and fences nobody."""
+    no_transactions: Any = None
+    response = await client.send(client.get_random_node(), InitProducerIdRequest(no_transactions, 0))
+    if response.error_code:
+        words = refused(for_code(response.error_code)(), "at_least_once", "")
+        return Answer(f"idempotent writes: {words or for_code(response.error_code).description}", well=False)
+    return Answer("idempotent writes: allowed")
 
 
 async def _positions(client: AIOKafkaClient, group: str) -> Answer:

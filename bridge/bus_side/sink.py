@@ -22,6 +22,10 @@ class SinkAway(SinkError):
     """The far side does not answer or does not let us in: try again after a while."""
 
 
+class SinkRefused(SinkAway):
+    """The far side answers and cannot do, or does not let us do, what is configured: somebody has to change that."""
+
+
 class SinkAgain(SinkError):
     """The far side is well, but this write had to be given up: `start` at once and write again (smaller, if told)."""
 
@@ -75,6 +79,9 @@ class Sink(Protocol):
         Raises:
             SinkError: as its three kinds say.
         """
+
+    async def probe(self) -> None:
+        """Asks the far side, while nothing is written, whether it is still there. Raises SinkAway."""
 
     async def stop(self) -> None:
         """Lets go of everything; never fails and never waits for the far side longer than a moment."""

@@ -69,7 +69,7 @@ def test_what_the_account_may_not(kafka, check, make_topic):
     found = check(kafka.address, gateway="gw-denied", extra='dead_letter_topic = "not-ours"\n')
     assert found.returncode == 3
     assert "topic not-ours: this account may not use it" in found.stderr
-    assert "may not use the transactional id 'gw-denied'" in found.stderr
+    assert 'may not use the transactional id "gw-denied"' in found.stderr
     assert "may not use the group 'busbridge.gw-denied.normal'" in found.stderr
     assert "Traceback" not in found.stderr
 

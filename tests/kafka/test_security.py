@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from functools import partial
 
 import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
+from tests.support.kafka.fetch import CHECKOUT
 from tests.support.kafka.ledger import exactly_once_in_order
 from tests.support.kafka.relay import Relay
 from tests.support.kafka.secure import PASSWORD, USER, SecureBroker
@@ -39,10 +52,10 @@ def tokens():
 class Gateway:
     """A site whose files of `[kafka.security]` can be put right."""
 
-    def __init__(self, make_site, secure, security, listener):
+    def __init__(self, make_site, secure, security, listener, extra=""):
         self.server = secure.broker.address
         self.site = make_site(
-            f"localhost:{secure.ports.get(listener, listener)}", extra=f"[kafka.security]\n{security}"
+            f"localhost:{secure.ports.get(listener, listener)}", extra=f"{extra}[kafka.security]\n{security}"
         )
         self.write("ca.pem", secure.authority.credential.certificate_pem())
         self.certify(secure.client())
@@ -66,6 +79,12 @@ class Gateway:
         assert all(self.site.said(word) == 1 for word in words)
         assert bus.health.state == "away"
 
+    def check(self):
+        """What `busbridge check --connect` says."""
+        config = self.site.log.parent / "busbridge.toml"
+        command = [sys.executable, "-m", "bridge", "check", "--connect", "--config", config]
+        return subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False, timeout=60)
+
     def works(self, read):
         if self.site.bus is None:
             self.site.start()
@@ -78,7 +97,7 @@ class Gateway:
 
 @pytest.fixture
 def gateway(make_site, secure):
-    return lambda security, listener: Gateway(make_site, secure, security, listener)
+    return partial(Gateway, make_site, secure)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +181,51 @@ def test_token_that_kafka_does_not_accept(gateway, tokens, read):
     site.is_away("a token that it does not accept")
     tokens.skew_s = 0
     site.works(read)
+
+
+def test_log_ins_that_end_in_the_middle(gateway, tokens, read):
+    """Kafka ends connections whose log-in is older than it allows (connections.max.reauth.ms, KIP-368)."""
+    site = gateway(f'{TOKEN}"{tokens.url}"\n', "REAUTH")
+    site.site.start()
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        site.site.feed.publish(DEVICES, 5)
+        site.site.tell()
+        site.site.bus.listen(0.02)
+    site.works(read)
+    assert not site.site.said("refused")
+    assert not site.site.said("Traceback")
+
+
+def test_an_account_that_may_not_write_idempotently(gateway, secure, read):
+    site = gateway(f'{LOGIN}"SCRAM-SHA-512"\n', "LOGIN", 'delivery = "at_least_once"\n')
+    denials = [
+        AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{USER}", "*", operation, AclPermissionType.DENY)
+        for kind, name, operation in (
+            (ResourceType.BROKER, "kafka-cluster", AclOperation.IDEMPOTENT_WRITE),
+            (ResourceType.TOPIC, "*", AclOperation.WRITE),
+        )
+    ]
+    admin = AdminClient({"bootstrap.servers": secure.broker.address})
+    for done in admin.create_acls(denials).values():
+        done.result(30)
+    site.site.feed.publish(DEVICES, 3)
+    bus = site.site.start()
+    bus.listen_until(lambda: bus.health.state == "refused")
+    assert "may not write idempotently: it needs IdempotentWrite on the cluster" in bus.health.detail
+    assert len(site.site.log.read_text().splitlines()) == 1
+    found = site.check()
+    assert found.returncode == 3
+    assert "idempotent writes: this account may not write idempotently" in found.stderr
+    filters = [AclBindingFilter(*denial) for denial in map(_all_of, denials)]
+    for done in admin.delete_acls(filters).values():
+        done.result(30)
+    site.works(read)
+
+
+def _all_of(acl):
+    where = (acl.restype, acl.name, acl.resource_pattern_type, acl.principal, acl.host)
+    return (*where, acl.operation, acl.permission_type)
 
 
 def test_tokens_that_end_in_the_middle(gateway, tokens, read):

@@ -20,7 +20,14 @@ _LOG_INS = {
 }
 # Tokens without a signature: Kafka's own validator for tests checks their times all the same.
 _TOKENS = f'{_MODULES}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";'
-_PROTOCOLS = {"MUTUAL": "SSL", "EXPIRED": "SSL", "ELSEWHERE": "SSL", "LOGIN": "SASL_SSL", "TOKEN": "SASL_SSL"}
+_PROTOCOLS = {
+    "MUTUAL": "SSL",
+    "EXPIRED": "SSL",
+    "ELSEWHERE": "SSL",
+    "LOGIN": "SASL_SSL",
+    "TOKEN": "SASL_SSL",
+    "REAUTH": "SASL_SSL",
+}
 
 
 class SecureBroker:
@@ -58,9 +65,13 @@ class SecureBroker:
             "allow.everyone.if.no.acl.found": "true",
             "listener.name.mutual.ssl.client.auth": "required",
             "listener.name.login.sasl.enabled.mechanisms": ",".join(_LOG_INS).upper(),
-            "listener.name.token.sasl.enabled.mechanisms": "OAUTHBEARER",
-            "listener.name.token.oauthbearer.sasl.jaas.config": _TOKENS,
+            # A connection whose log-in is older is closed (KIP-368).
+            "listener.name.reauth.oauthbearer.connections.max.reauth.ms": "2000",
         }
+        for listener in ("token", "reauth"):
+            prefix = f"listener.name.{listener}"
+            lines[f"{prefix}.sasl.enabled.mechanisms"] = "OAUTHBEARER"
+            lines[f"{prefix}.oauthbearer.sasl.jaas.config"] = _TOKENS
         for mechanism, module in _LOG_INS.items():
             lines[f"listener.name.login.{mechanism}.sasl.jaas.config"] = module
         for name in _PROTOCOLS:

@@ -14,7 +14,7 @@ from bridge.bus_side.forwarder import Forwarder
 from bridge.bus_side.lanes import Budget
 from bridge.bus_side.link import Link
 from bridge.bus_side.meter import Meter
-from bridge.bus_side.sink import SinkAgain, SinkAway, SinkFenced, Written
+from bridge.bus_side.sink import SinkAgain, SinkAway, SinkFenced, SinkRefused, Written
 from bridge.config import Lane as LaneSettings
 from bridge.log import doorbell
 from bridge.log.cursor import Cursor
@@ -34,6 +34,8 @@ class MemorySink:
     def __init__(self, wire_bytes=7):
         self.records = []
         self.wire_bytes = wire_bytes
+        self.probes = 0
+        self.gone = False
         self.writes = []
         """Of each that went through, how many records by lane."""
         self.positions = {}
@@ -55,6 +57,11 @@ class MemorySink:
         self.writes.append({batch.lane: len(batch.records) for batch in batches})
         return Written(self.writes[-1], self.wire_bytes, {"invalid-record": 1})
 
+    async def probe(self):
+        self.probes += 1
+        if self.gone:
+            raise SinkAway("it is gone")
+
     async def stop(self):
         """Nothing to let go of."""
 
@@ -62,7 +69,7 @@ class MemorySink:
 class Bench:
     """A forwarder at work, and the other end of its bell."""
 
-    def __init__(self, directory, sink, records_max=100, lanes=None, meter=None):
+    def __init__(self, directory, sink, records_max=100, lanes=None, meter=None, probe_s=3600.0):
         mine, theirs = doorbell.pair()
         self.bell = Doorbell(mine)
         self.feed = Feed(directory, ("normal", "state"))
@@ -80,6 +87,7 @@ class Bench:
             meter=meter,
             backoff=Backoff(0.001, 0.01, lambda: 0.5),
             linger_s=0.0,
+            probe_s=probe_s,
             cursor_interval_s=0.01,
             gap_topic="events",
             gateway="gw-1",
@@ -170,6 +178,29 @@ async def test_a_sink_that_is_away_leaves_the_backlog_in_the_figures(tmp_path):
     assert lane.waiting_records == 40
     assert 40 * 50 < lane.waiting_bytes < 40 * 500
     assert bench.health().figures.catch_up_s is None
+
+
+async def test_an_idle_sink_that_is_gone_is_noticed(tmp_path):
+    sink = MemorySink()
+    bench = Bench(tmp_path, sink, probe_s=0.02)
+    bench.feed.publish(["dev-1"], 1)
+
+    def noticed():
+        sink.gone = sink.probes >= 3 and "away" not in bench.states()
+        return bench.states()[-2:] == ["connected", "away"] and bench.health().state == "connected"
+
+    await bench.run(noticed)
+    assert (len(sink.records), bench.health().last_error) == (1, "it is gone")
+
+
+async def test_a_refusal_is_told_as_one_and_cured_without_a_restart(tmp_path):
+    sink = MemorySink()
+    sink.failures = [(SinkRefused("no right to do so"), False)] * 3
+    bench = Bench(tmp_path, sink)
+    bench.feed.publish(["dev-1"], 5)
+    await bench.run(all_of(sink, 5))
+    assert bench.states() == ["connected", "refused"], "and connected again, which is no new state here"
+    assert bench.health().last_error == "no right to do so"
 
 
 async def test_goes_on_by_the_cursor_where_the_sink_knows_nothing(tmp_path):
