@@ -35,6 +35,8 @@ class Gateway(msgspec.Struct, frozen=True):
     id: str
     """Unique among all gateways that write to one Kafka: it is the transactional id."""
     data_dir: Path = Path("/var/lib/busbridge")
+    renamed_from: str | None = None
+    """This gateway's former id: its data directory is taken over under the new one. Any other gateway's is refused."""
 
 
 class Tls(msgspec.Struct, frozen=True):

@@ -43,6 +43,7 @@ from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log.doorbell import Note
 from bridge.log.errors import LogDamaged, LogError
 from bridge.log.log_id import load_or_create_log_id
+from bridge.log.owner import claim
 from bridge.log.reader import LogReader, oldest_position
 from bridge.log.record import Record
 from bridge.log.settings import LogSettings
@@ -101,6 +102,7 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         data = config.gateway.data_dir
         acl = Acl(config.permissions)
+        claim(data / "uplink", config.gateway.id, config.gateway.renamed_from)
         self._cold = ColdStore(data / "cold.sqlite", self._failed_elsewhere)
         self._epoch = self._next_epoch()
         self._log_id = load_or_create_log_id(data / "uplink")

@@ -77,8 +77,8 @@ class Box(Gateway):
         """Whether there is anybody to forward to; the bus side reads that when it starts, so it starts anew."""
         text = self._text.replace("[kafka]", "[jsonl]").replace(NOBODY, f'directory = "{self.directory}/out"')
         self.config.write_text(text if on else self._text)
-        if self.running:
-            os.kill(children(self.pid)[0], signal.SIGKILL)
+        for process in children(self.pid) if self.running else ():
+            os.kill(process, signal.SIGKILL)
 
     def publish(self, *payloads: str) -> None:
         """QoS 1, each acknowledged."""

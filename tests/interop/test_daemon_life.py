@@ -123,6 +123,19 @@ def test_a_second_daemon_on_the_same_directory_refuses_with_a_sentence(gateway: 
         wire.connected()
 
 
+def test_another_gateways_data_directory_is_refused_with_a_sentence_and_a_renamed_one_goes_on(gateway: Gateway) -> None:
+    assert gateway.stop() == 0
+    text = gateway.config.read_text()
+    gateway.config.write_text(text.replace('id = "gw-test"', 'id = "gw-copy"'))
+    assert gateway.launch().wait(PATIENCE_S) == 1
+    said = [line for line in gateway.log().splitlines() if "cannot start" in line]
+    assert len(said) == 1
+    assert 'holds the queue of gateway "gw-test", and this is "gw-copy"' in said[0]
+    gateway.config.write_text(text.replace('id = "gw-test"', 'id = "gw-copy"\nrenamed_from = "gw-test"'))
+    gateway.start()
+    assert "gateway gw-copy epoch 2 is ready" in gateway.log(), "the refused start has changed nothing"
+
+
 def test_a_port_that_is_taken_is_named(new_gateway: NewGateway) -> None:
     gateway = new_gateway()
     with socket.create_server(("127.0.0.1", gateway.port)):
