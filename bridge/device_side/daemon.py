@@ -40,6 +40,7 @@ from bridge.device_side.sys_topics import SysTopics
 from bridge.device_side.systemd import Notifier
 from bridge.device_side.timekeeper import Timekeeper
 from bridge.device_side.uplink import Lane, Token, Uplink
+from bridge.device_side.wills import Wills
 from bridge.log.doorbell import Note
 from bridge.log.errors import LogDamaged, LogError
 from bridge.log.log_id import load_or_create_log_id
@@ -121,7 +122,8 @@ class Daemon:
         self._devices = self._open_devices()
         self._pipeline.devices = self._devices
         self._downlink = DownlinkReader(data / "downlink", self._devices) if self._devices is not None else None
-        self._desk = FrontDesk(loop, config, self._broker, self._pipeline, self._devices, self._clock)
+        self._wills = Wills(self._pipeline.will, self._cold)
+        self._desk = FrontDesk(loop, config, self._broker, self._pipeline, self._devices, self._clock, self._wills)
         command = (sys.executable, "-m", "bridge.bus_side.main", "--config", str(config_path))
         self._bus_side = BusSide(loop, config.supervisor, command, positions=self._positions, on_note=self._on_note)
         self._pool = ThreadPoolExecutor(config.limits.handshake_threads, thread_name_prefix="handshake")
@@ -139,6 +141,7 @@ class Daemon:
         for device in self._broker.restore(self._pipeline.exchanges.by_device()):
             self._pipeline.exchanges.abandon(device)
         self._restore_documents()
+        self._wills.restore(self._broker.clients, self._loop.time())
         for number, act in (
             (signal.SIGTERM, self._stop.set),
             (signal.SIGINT, self._stop.set),

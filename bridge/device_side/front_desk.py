@@ -55,6 +55,7 @@ class FrontDesk:
         pipeline: Pipeline,
         devices: Devices | None,
         clock: Clock,
+        wills: Wills,
     ) -> None:
         """Args:
         loop: the process's event loop.
@@ -63,6 +64,7 @@ class FrontDesk:
         pipeline: takes publications.
         devices: the documents; None where no state topic is configured.
         clock: for the presence's last_seen.
+        wills: what clients leave.
         """
         self.loop = loop
         self.connections: set[Connection] = set()
@@ -74,7 +76,7 @@ class FrontDesk:
         self._pipeline = pipeline
         self._devices = devices
         self._clock = clock
-        self._wills = Wills(pipeline.will)
+        self._wills = wills
         self._gone: Counter[str] = Counter()
         """Traffic of the connections that have ended."""
         self._to_flush: list[Connection] = []
@@ -158,7 +160,9 @@ class FrontDesk:
         _log.info("gone device=%s peer=%s reason=%s", client.device, connection.peer, reason)
         last_will = client.will if will else None
         session_over = self._broker.left(client)
-        if last_will is not None:
+        if last_will is None:
+            self._wills.discarded(client.device)
+        else:
             self._wills.left(client.device, last_will, self.loop.time(), session_over=session_over)
         if self._devices is not None and reason != TAKEN_OVER:
             idle_ns = int((self.loop.time() - connection.last_received) * 1e9)
@@ -255,6 +259,7 @@ class FrontDesk:
             self._wills.resumed(client_id)
         else:
             self._wills.session_over(client_id)
+        self._wills.connected(client_id, event.will)
         client.connection, connection.client, connection.device = connection, client, client.device
 
         def admit() -> None:
@@ -272,10 +277,11 @@ class FrontDesk:
 
         if not present:
             self._pipeline.exchanges.reset(client_id, reset_durable)
-        elif event.expiry_s:
+        elif event.expiry_s and event.will is None:
             admit()
         else:
-            self._broker.when_stored(stored)  # it ends with its connection now, and a kill must not bring it back
+            # A will is on disk by then; and a session that ends with its connection now is not brought back by a kill.
+            self._broker.when_stored(stored)
         return True
 
     def _refusal(self, connection: Connection, event: ConnectRequested, client_id: str) -> tuple[Reason, str] | None:

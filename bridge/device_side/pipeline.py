@@ -134,18 +134,21 @@ class Pipeline:
         """A QoS 2 message that the log had before a restart: local subscribers may have missed it, nobody else did."""
         self._tell(connection, message, in_log=True)
 
-    def will(self, device: str, message: Message) -> None:
-        """Publishes the will of a client that is gone; nobody waits for an acknowledgement."""
+    def will(self, device: str, message: Message, done: Callable[[], object]) -> None:
+        """Publishes the will of a client that is gone; `done` when it is on disk wherever it has to be."""
         if not self._acl.may_publish(device, message.topic):
             _log.warning("refused device=%s topic=%s: its will may not be published there", device, message.topic)
+            done()
             return
         self._broker.publish(message, None)
         try:
             way = self._way(device, message.topic)
             if way.lane is not None and not way.reported:
-                self._append(way, way.lane, message, None)
+                self._append(way, way.lane, message, lambda: self._broker.when_kept(done))
+                return
         except (LogError, rec.RecordError) as error:
             _log.error("lost device=%s topic=%s: its will is not in the queue: %s", device, message.topic, error)
+        self._broker.when_kept(done)
 
     def _find(self, connection: Connection, message: Message) -> Way | None:
         """The way of a topic the connection has not used yet; None: it was refused."""

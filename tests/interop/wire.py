@@ -97,6 +97,7 @@ class Wire:
         expiry_s: int = 0,
         will: tuple[str, bytes] | None = None,
         will_delay_s: int = 0,
+        will_qos: int = 0,
         tls: ssl.SSLContext | None = None,
         properties: Properties | None = None,
         raw: bytes | None = None,
@@ -112,7 +113,7 @@ class Wire:
         if will is not None:
             delay = b"\x05\x18" + will_delay_s.to_bytes(4, "big") if will_delay_s else b"\0"
             will_part = (delay if version == 5 else b"") + text(will[0]) + len(will[1]).to_bytes(2, "big") + will[1]
-        flags = (0x02 if clean else 0) | (0x04 if will else 0)
+        flags = (0x02 if clean else 0) | (0x04 | will_qos << 3 if will else 0)
         head = text("MQTT") + bytes([version, flags]) + keepalive_s.to_bytes(2, "big")
         self.send(raw or packet(0x10, head + encoded + text(client_id) + will_part))
 
