@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.cli import certs_devices
+from bridge.cli.certs_devices import Directory
 from bridge.cli.failure import USAGE, Failure, plainly
 from bridge.cli.output import print_rows
 
 if TYPE_CHECKING:
     from bridge.security.ca_directory import Issued
 
-PROGRESS_FROM = 50
-"""Certificates from which on a progress bar is worth its flicker."""
 
-Directory = Annotated[Path, typer.Option("--dir", help="The CA's directory, with ca.pem and ca.key.")]
+class Reason(StrEnum):
+    """Why a certificate is revoked (RFC 5280 §5.3.1)."""
+
+    UNSPECIFIED = "unspecified"
+    KEY_COMPROMISE = "keyCompromise"
+    SUPERSEDED = "superseded"
+    CESSATION_OF_OPERATION = "cessationOfOperation"
+    AFFILIATION_CHANGED = "affiliationChanged"
 
 
 def commands() -> typer.Typer:
     """Return the command group."""
     group = typer.Typer(no_args_is_help=True, help="The site's device CA: who may connect.")
     group.command("init")(init)
-    group.command("issue")(issue)
+    group.command("issue")(certs_devices.issue)
+    group.command("sign")(certs_devices.sign)
+    group.command("renew")(certs_devices.renew)
+    group.command("revoke")(revoke)
     group.command("list")(list_issued)
+    group.command("export")(certs_devices.export)
     return group
 
 
@@ -38,6 +48,10 @@ def init(
         list[str] | None,
         typer.Option(help="A DNS name or IP address that devices reach this gateway by; may be repeated."),
     ] = None,
+    root: Annotated[bool, typer.Option("--root", help="Make a CA above the sites' CAs; it has no server.")] = False,
+    below: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Have this CA signed by the one in DIR, made with --root.")
+    ] = None,
 ) -> None:
     """Make a device CA, an empty revocation list, and the gateway's own server certificate.
 
@@ -47,59 +61,75 @@ def init(
     \b
     Example:
       busbridge certs init --dir certs --host gateway.site-7.example --host 10.7.0.2
+      busbridge certs init --dir root --root --name 'Example Works devices'
+      busbridge certs init --dir site-7 --below root --name 'Example Works site 7'
     """
     from bridge.security.ca_directory import CaDirectory, CaError
     from bridge.security.pki import default_hosts
 
+    if root and (host or below is not None):
+        raise Failure("a --root CA has neither a server nor a CA above it", USAGE)
     with plainly(CaError), plainly(ValueError, code=USAGE):
-        CaDirectory.create(directory, name, (*default_hosts(), *(host or ())))
+        if root:
+            CaDirectory.create_root(directory, name)
+        else:
+            above = CaDirectory.load(below) if below is not None else None
+            CaDirectory.create(directory, name, (*default_hosts(), *(host or ())), above=above)
     typer.echo(f"Made a CA in {directory}. Keep {directory}/ca.key from everybody; devices need {directory}/ca.pem.")
+    if below is not None:
+        typer.echo(f'Let only its own devices in: client_ca = "{directory}/client-ca.pem" in the configuration.')
 
 
-def issue(
-    out: Annotated[Path, typer.Option(help="Where ID.pem is written for each device.")],
-    devices: Annotated[list[str] | None, typer.Argument(metavar="DEVICE", help="Device ids.")] = None,
-    count: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Make so many, named by --pattern.")] = None,
-    pattern: Annotated[str, typer.Option(help="The device id for number 1, 2, …")] = "dev-%05d",
-    days: Annotated[float | None, typer.Option(min=0.01, help="How long they hold; five years if left out.")] = None,
+def revoke(
+    devices: Annotated[list[str], typer.Argument(metavar="DEVICE", help="Device ids, or serial numbers (hex).")],
+    reason: Annotated[Reason, typer.Option(help="Why; it stands in the list.")] = Reason.UNSPECIFIED,
     directory: Directory = Path("certs"),
 ) -> None:
-    """Issue device certificates: OUT/ID.pem holds certificate, CA certificate and private key.
+    """Put certificates on the revocation list, DIR/crl.pem: every valid one of a device, or one by its serial number.
 
-    The device id is the certificate's name; the gateway knows the device by it, and its MQTT client id must be the
-    same. An existing file is never overwritten.
+    A gateway whose configuration names that file notices within a second: the devices are out, and stay out. Where the
+    CA is not on the gateway, copy crl.pem there.
 
     \b
     Examples:
-      busbridge certs issue plc-7 pump-3 --out devices
-      busbridge certs issue --count 500 --pattern 'dev-%05d' --out devices
+      busbridge certs revoke dev-00017 --reason keyCompromise --dir certs
+      busbridge certs revoke 5D2F11A09C7E --dir certs
     """
-    from bridge.security.ca_directory import CaDirectory, CaError
-    from bridge.security.identity import IdentityError
-    from bridge.security.pki import Validity
+    from bridge.security.ca_directory import CRL, CaDirectory, CaError
 
-    names = _names(devices or [], count or 0, pattern)
-    validity = None if days is None else Validity.days(days)
-    with plainly(CaError), plainly(IdentityError, code=USAGE), _progress(len(names)) as advance:
-        CaDirectory.load(directory).issue(names, out, validity, advance)
-    typer.echo(f"Issued {len(names)} certificate{'s' * (len(names) != 1)} in {out}.")
+    with plainly(CaError):
+        revoked = CaDirectory.load(directory).revoke(devices, reason.value)
+    for entry in revoked:
+        typer.echo(f"revoked {entry.id}, serial number {entry.serial}")
+    typer.echo(f"{directory / CRL} is the list; a gateway that reads another copy needs this one.")
 
 
 def list_issued(
     directory: Directory = Path("certs"),
+    expiring: Annotated[
+        float | None, typer.Option(metavar="DAYS", min=0, help="Only valid ones that end within so many days.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """List what the CA has issued: id, use, serial number, end, and whether it is valid, expired or revoked.
 
     \b
-    Example:
+    Examples:
       busbridge certs list --dir certs --json
+      busbridge certs list --dir certs --expiring 60
     """
+    from datetime import UTC, datetime, timedelta
+
     from bridge.security.ca_directory import CaDirectory, CaError
 
     with plainly(CaError):
         ca = CaDirectory.load(directory)
-        rows = _rows(ca.issued(), ca.revoked())
+        issued, revoked = ca.issued(), ca.revoked()
+    if expiring is not None:
+        now = datetime.now(UTC)
+        limit = now + timedelta(days=expiring)
+        issued = [entry for entry in issued if entry.state(revoked, now) == "valid" and entry.not_after <= limit]
+    rows = _rows(issued, revoked)
     print_rows(("id", "use", "serial", "not_after", "state"), rows, as_json=as_json)
 
 
@@ -111,31 +141,3 @@ def _rows(issued: Sequence[Issued], revoked: frozenset[str]) -> list[tuple[str, 
         (entry.id, entry.use, entry.serial, f"{entry.not_after:%Y-%m-%dT%H:%M:%SZ}", entry.state(revoked, now))
         for entry in issued
     ]
-
-
-def _names(devices: list[str], count: int, pattern: str) -> list[str]:
-    if bool(devices) == bool(count):
-        raise Failure("name the devices, or say how many with --count (and not both)", USAGE)
-    if devices:
-        return devices
-    try:
-        names = [pattern % number for number in range(1, count + 1)]
-    except (TypeError, ValueError) as error:
-        raise Failure(f"--pattern {pattern!r} needs exactly one number in it, such as 'dev-%05d'", USAGE) from error
-    return names
-
-
-def _progress(total: int) -> AbstractContextManager[Callable[[str], None]]:
-    if total < PROGRESS_FROM or not sys.stderr.isatty():
-        return nullcontext(lambda device: None)
-    return _progress_bar(total)
-
-
-@contextmanager
-def _progress_bar(total: int) -> Iterator[Callable[[str], None]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("Issuing", total=total)
-        yield lambda device: progress.advance(task)

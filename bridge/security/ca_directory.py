@@ -1,14 +1,16 @@
 """CaDirectory: a CA on disk, and the index of what it has issued.
 
-`ca.pem ca.key crl.pem server.pem server.key` and `issued.jsonl`, a JSON object a line for each certificate. Keys are
-mode 0600 from their first byte on. Nothing that exists is ever overwritten.
+`ca.pem ca.key crl.pem server.pem server.key` and `issued.jsonl`, a JSON object a line for each certificate; below a CA
+of the company's also `client-ca.pem`, its certificate without those above it. Keys are mode 0600 from their first byte
+on. Only the revocation list is ever replaced, and by `renew` what it renews.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+import stat
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -16,12 +18,17 @@ import msgspec
 from cryptography import x509
 
 from bridge.security.identity import check_device_id
-from bridge.security.pki import Authority, Credential, Validity
+from bridge.security.pki import Authority, Validity, pem
+from bridge.security.request import Request
+from bridge.security.revocations import Reason, RevocationError, Revocations, replace
 
 CA, CA_KEY, CRL, INDEX = "ca.pem", "ca.key", "crl.pem", "issued.jsonl"
+CLIENT_CA = "client-ca.pem"
 SERVER, SERVER_KEY = "server.pem", "server.key"
 _PRIVATE, _PUBLIC = 0o600, 0o644
 
+SERVER_NAME = "busbridge"
+Use = Literal["device", "server", "ca"]
 State = Literal["valid", "expired", "revoked"]
 
 
@@ -33,7 +40,7 @@ class Issued(msgspec.Struct, frozen=True):
     """One line of the index."""
 
     id: str
-    use: Literal["device", "server"]
+    use: Use
     serial: str
     """In hexadecimal, as openssl prints it."""
     issued: datetime
@@ -54,26 +61,47 @@ class CaDirectory:
         self.authority = authority
 
     @classmethod
-    def create(cls, directory: Path, name: str, hosts: Sequence[str] = ()) -> CaDirectory:
+    def create(
+        cls, directory: Path, name: str, hosts: Sequence[str] = (), *, above: CaDirectory | None = None
+    ) -> CaDirectory:
         """Make a CA called `name`, its empty revocation list, and the gateway's server certificate for `hosts`.
+
+        `above` is the CA that signs it; None: it signs itself.
 
         Raises:
             CaError: one of the files exists.
-            ValueError: `name` is longer than 64 characters or a host is no host name.
+            ValueError: `name` is longer than 64 characters, a host is no host name, or `above` signs no CAs.
             OSError: the directory cannot be written.
         """
-        _refuse_existing(directory / file for file in (CA, CA_KEY, CRL, INDEX, SERVER, SERVER_KEY))
-        authority = Authority.create(name)
-        server = authority.issue_server("busbridge", hosts)
-        directory.mkdir(parents=True, exist_ok=True)
-        made = cls(directory, authority)
-        _write(directory / CA_KEY, _PRIVATE, authority.credential.key_pem())
+        _refuse_existing(directory / file for file in (CA, CA_KEY, CLIENT_CA, CRL, INDEX, SERVER, SERVER_KEY))
+        authority = Authority.create(name) if above is None else above.authority.create_below(name)
+        server = authority.issue_server(SERVER_NAME, hosts)
+        made = cls._write_new(directory, authority)
+        if above is not None:
+            above._record([_entry(name, "ca", authority.credential.certificate)])
+            _write(directory / CLIENT_CA, _PUBLIC, authority.credential.certificate_pem())
+        made._record([_entry(SERVER_NAME, "server", server.certificate)])
         _write(directory / SERVER_KEY, _PRIVATE, server.key_pem())
-        _write(directory / CA, _PUBLIC, authority.credential.certificate_pem())
-        _write(directory / SERVER, _PUBLIC, server.certificate_pem())
-        _write(directory / CRL, _PUBLIC, authority.crl())
-        made._record([_entry("busbridge", "server", server)])
+        _write(directory / SERVER, _PUBLIC, server.chain_pem() if above is not None else server.certificate_pem())
         return made
+
+    @classmethod
+    def create_root(cls, directory: Path, name: str) -> CaDirectory:
+        """Make a CA that signs other CAs, and its empty revocation list.
+
+        Raises:
+            CaError, ValueError, OSError: as `create`.
+        """
+        _refuse_existing(directory / file for file in (CA, CA_KEY, CRL, INDEX))
+        return cls._write_new(directory, Authority.create(name, above=1))
+
+    @classmethod
+    def _write_new(cls, directory: Path, authority: Authority) -> CaDirectory:
+        directory.mkdir(parents=True, exist_ok=True)
+        _write(directory / CA_KEY, _PRIVATE, authority.credential.key_pem())
+        _write(directory / CA, _PUBLIC, authority.credential.chain_pem())
+        _write(directory / CRL, _PUBLIC, authority.crl())
+        return cls(directory, authority)
 
     @classmethod
     def load(cls, directory: Path) -> CaDirectory:
@@ -110,10 +138,100 @@ class CaDirectory:
         for device, path in zip(devices, paths, strict=True):
             credential = self.authority.issue_device(device, validity)
             # The index first: a certificate that nobody has is harmless, one that cannot be revoked by name is not.
-            self._record([_entry(device, "device", credential)])
+            self._record([_entry(device, "device", credential.certificate)])
             _write(path, _PRIVATE, credential.bundle_pem())
             progress(device)
         return paths
+
+    def sign(
+        self, requests: Sequence[Request], out: Path, validity: Validity | None = None, *, renewing: bool = False
+    ) -> list[Path]:
+        """Write `out/ID.pem` (certificate and CA, no key) for each request; `renewing`: in the place of an older one.
+
+        Raises:
+            CaError: a file exists (unless `renewing`), or a device is named twice.
+            OSError: the disk refuses.
+        """
+        paths = [out / f"{request.device}.pem" for request in requests]
+        if len(set(paths)) != len(paths):
+            raise CaError("a device is named twice")
+        if not renewing:
+            _refuse_existing(paths)
+        out.mkdir(parents=True, exist_ok=True)
+        for request, path in zip(requests, paths, strict=True):
+            signed = self.authority.sign_device(request.device, request.key, validity)
+            self._record([_entry(request.device, "device", signed.certificate)])
+            replace(path, _PUBLIC, pem(signed.certificate, *signed.issuers))
+        return paths
+
+    def revoke(self, names: Collection[str], reason: Reason = "unspecified") -> list[Issued]:
+        """Put on the revocation list every valid certificate of these names (or serial numbers, in hexadecimal).
+
+        Raises:
+            CaError: none is valid that is called so; then nothing is revoked.
+            OSError: the list cannot be written.
+        """
+        revoked, now = self.revoked(), datetime.now(UTC)
+        valid = [entry for entry in self.issued() if entry.state(revoked, now) == "valid"]
+        found = [entry for entry in valid if entry.id in names or entry.serial in names]
+        missing = [name for name in names if not any(name in (entry.id, entry.serial) for entry in found)]
+        if missing:
+            raise CaError(f"there is no valid certificate of {', '.join(missing)}; see `busbridge certs list`")
+        self._revocations().add(self.authority, (int(entry.serial, 16) for entry in found), reason)
+        return found
+
+    def renew(
+        self,
+        devices: Sequence[str],
+        out: Path,
+        validity: Validity | None = None,
+        progress: Callable[[str], None] = lambda device: None,
+    ) -> list[Path]:
+        """Replace `out/ID.pem` of each device: new certificate, new key. The old one stays good until it ends.
+
+        Raises:
+            CaError: the CA has never issued a certificate to one of them.
+            IdentityError: a name does not do as a device id.
+            OSError: the disk refuses.
+        """
+        known = {entry.id for entry in self.issued() if entry.use == "device"}
+        for device in devices:
+            if check_device_id(device) not in known:
+                raise CaError(f"{device} has no certificate of this CA to renew; `busbridge certs issue` makes one")
+        out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for device in devices:
+            credential = self.authority.issue_device(device, validity)
+            self._record([_entry(device, "device", credential.certificate)])
+            replace(out / f"{device}.pem", _PRIVATE, credential.bundle_pem())
+            progress(device)
+        return [out / f"{device}.pem" for device in devices]
+
+    def ending_within(self, days: float) -> list[str]:
+        """Return the devices whose last valid certificate ends within so many days. Raises CaError."""
+        now, revoked = datetime.now(UTC), self.revoked()
+        last: dict[str, datetime] = {}
+        for entry in self.issued():
+            if entry.use == "device" and entry.state(revoked, now) == "valid":
+                last[entry.id] = max(entry.not_after, last.get(entry.id, entry.not_after))
+        return [device for device, ends in last.items() if ends <= now + timedelta(days=days)]
+
+    def renew_server(self, certificate: Path, key: Path, validity: Validity | None = None) -> x509.Certificate:
+        """Replace a server certificate by a new one for the same hosts, with a new key. Returns it.
+
+        Raises:
+            CaError: what is there is no certificate, or names no hosts.
+            OSError: it cannot be read or replaced.
+        """
+        try:
+            old, *chain = x509.load_pem_x509_certificates(certificate.read_bytes())
+            hosts = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except (ValueError, x509.ExtensionNotFound) as error:
+            raise CaError(f"{certificate} is no server certificate to renew: {error}") from error
+        new = self.authority.issue_server(SERVER_NAME, [str(host.value) for host in hosts], validity)
+        self._record([_entry(SERVER_NAME, "server", new.certificate)])
+        replace(key, stat.S_IMODE(key.stat().st_mode), new.key_pem())
+        replace(certificate, _PUBLIC, new.chain_pem() if chain else new.certificate_pem())
+        return new.certificate
 
     def issued(self) -> list[Issued]:
         """Return the index, oldest first. Raises CaError where a line cannot be read."""
@@ -128,13 +246,13 @@ class CaDirectory:
 
     def revoked(self) -> frozenset[str]:
         """Return the serials in the revocation list, in hexadecimal. Raises CaError."""
+        return frozenset(map(_hex, self._revocations().serials))
+
+    def _revocations(self) -> Revocations:
         try:
-            crl = x509.load_pem_x509_crl((self.directory / CRL).read_bytes())
-        except FileNotFoundError:
-            return frozenset()
-        except ValueError as error:
-            raise CaError(f"{self.directory / CRL} is not a revocation list: {error}") from error
-        return frozenset(_hex(entry.serial_number) for entry in crl)
+            return Revocations(self.directory / CRL)
+        except RevocationError as error:
+            raise CaError(str(error)) from error
 
     def _record(self, entries: Iterable[Issued]) -> None:
         text = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
@@ -142,8 +260,7 @@ class CaDirectory:
             file.write(text)
 
 
-def _entry(name: str, use: Literal["device", "server"], credential: Credential) -> Issued:
-    certificate = credential.certificate
+def _entry(name: str, use: Use, certificate: x509.Certificate) -> Issued:
     return Issued(name, use, _hex(certificate.serial_number), datetime.now(UTC), certificate.not_valid_after_utc)
 
 

@@ -50,25 +50,37 @@ def device_from_certificate(der: bytes) -> str:
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
-        names = _uri_names(certificate) or _common_names(certificate)
+        return device_named_in(certificate, "its certificate")
     except (ValueError, x509.DuplicateExtension) as error:
         raise IdentityError(f"its certificate cannot be read: {error}") from error
+
+
+def device_named_in(holder: x509.Certificate | x509.CertificateSigningRequest, what: str) -> str:
+    """Return the device id in a certificate or a request for one, as `device_from_certificate` does.
+
+    `what` stands for it in messages.
+
+    Raises:
+        IdentityError: as there.
+        ValueError, x509.DuplicateExtension: it cannot be read.
+    """
+    names = _uri_names(holder) or _common_names(holder)
     if not names:
-        raise IdentityError(f"its certificate has neither a common name nor a URI {URI_PREFIX}ID")
+        raise IdentityError(f"{what} has neither a common name nor a URI {URI_PREFIX}ID")
     if len(names) > 1:
-        raise IdentityError(f"its certificate names more than one device: {', '.join(map(repr, names[:4]))}")
+        raise IdentityError(f"{what} names more than one device: {', '.join(map(repr, names[:4]))}")
     return check_device_id(names[0])
 
 
-def _uri_names(certificate: x509.Certificate) -> list[str]:
+def _uri_names(holder: x509.Certificate | x509.CertificateSigningRequest) -> list[str]:
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = holder.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     return [uri.removeprefix(URI_PREFIX) for uri in uris if uri.startswith(URI_PREFIX)]
 
 
-def _common_names(certificate: x509.Certificate) -> list[str]:
-    values = (attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+def _common_names(holder: x509.Certificate | x509.CertificateSigningRequest) -> list[str]:
+    values = (attribute.value for attribute in holder.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
     return [value if isinstance(value, str) else value.decode("utf-8", "replace") for value in values]

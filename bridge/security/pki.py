@@ -1,7 +1,6 @@
 """Authority: a site's own device CA, and the certificates it makes (EC P-256, X.509 v3, RFC 5280).
 
-It makes them in memory; which files they are in is the business of `ca_directory`. It knows no intermediate CAs and
-no certificate requests.
+It makes them in memory; which files they are in is the business of `ca_directory`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bridge.security.identity import URI_PREFIX, check_device_id
@@ -65,45 +65,74 @@ class Credential:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
+    def chain_pem(self) -> bytes:
+        """Return the certificate and its issuers."""
+        return pem(self.certificate, *self.issuers)
+
     def bundle_pem(self) -> bytes:
         """Return certificate, issuers and key in one text: the one file a device needs (its CA file, too)."""
-        issuers = b"".join(issuer.public_bytes(serialization.Encoding.PEM) for issuer in self.issuers)
-        return self.certificate_pem() + issuers + self.key_pem()
+        return self.chain_pem() + self.key_pem()
+
+
+class Signed(NamedTuple):
+    """A certificate whose key is elsewhere, and the CA certificates above it."""
+
+    certificate: x509.Certificate
+    issuers: tuple[x509.Certificate, ...]
 
 
 class Authority:
-    """A CA: its certificate and its key. It can sign leaves only (path length 0)."""
+    """A CA: its certificate, its key, and the CAs above it."""
 
     def __init__(self, credential: Credential) -> None:
         self.credential = credential
         self._identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(credential.key.public_key())
 
     @classmethod
-    def create(cls, name: str, validity: Validity | None = None) -> Authority:
-        """Make a self-signed CA with `name` as its common name (64 characters at the most, else ValueError)."""
+    def create(cls, name: str, validity: Validity | None = None, *, above: int = 0) -> Authority:
+        """Make a self-signed CA.
+
+        Args:
+            name: its common name, 64 characters at the most (else ValueError).
+            validity: twenty years if left out.
+            above: how many CAs may stand one below the other beneath it; 0: it signs devices and servers only.
+        """
         key = _new_key()
         subject = _common_name(name)
-        builder = (
-            _builder(subject, subject, key, validity or Validity.days(CA_DAYS))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(signs_certificates=True), critical=True)
-        )
+        builder = _ca_builder(subject, subject, key, validity or Validity.days(CA_DAYS), above)
         return cls(Credential(builder.sign(key, hashes.SHA256()), key))
+
+    def create_below(self, name: str, validity: Validity | None = None) -> Authority:
+        """Make a CA whose certificate this one signs.
+
+        Raises:
+            ValueError: this CA may not sign CAs, or `name` is longer than 64 characters.
+        """
+        own = self.credential.certificate
+        room = own.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+        if room == 0:
+            raise ValueError("this CA's certificate says that it signs no CAs (path length 0)")
+        below = room - 1 if room is not None else 0
+        key = _new_key()
+        validity = self._within_own(validity or Validity.days(CA_DAYS))
+        builder = _ca_builder(_common_name(name), own.subject, key, validity, below)
+        builder = builder.add_extension(self._identifier, critical=False)
+        return Authority(Credential(builder.sign(self.credential.key, hashes.SHA256()), key, self._chain))
 
     @classmethod
     def from_pem(cls, certificate: bytes, key: bytes) -> Authority:
-        """Read a CA from its two PEM texts.
+        """Read a CA from its two PEM texts; behind its certificate may stand those of the CAs above it.
 
         Raises:
             ValueError: they cannot be read, do not belong together, or are not of a CA on an elliptic curve.
         """
-        parsed = x509.load_pem_x509_certificate(certificate)
+        parsed, *issuers = x509.load_pem_x509_certificates(certificate)
         private = serialization.load_pem_private_key(key, None)
         if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != parsed.public_key():
             raise ValueError("the CA's key is not an EC key, or not the one of its certificate")
         if not parsed.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
             raise ValueError("the certificate is not a CA's")
-        return cls(Credential(parsed, private))
+        return cls(Credential(parsed, private, tuple(issuers)))
 
     def issue_device(self, device: str, validity: Validity | None = None) -> Credential:
         """Make a device's certificate: client authentication only, the device id as its name.
@@ -111,11 +140,16 @@ class Authority:
         Raises:
             IdentityError: `device` does not do as a device id.
         """
-        check_device_id(device)
-        if len(device) <= COMMON_NAME_MAX_CHARS:
-            return self._issue(_common_name(device), ExtendedKeyUsageOID.CLIENT_AUTH, (), validity, DEVICE_DAYS)
-        uri = x509.UniformResourceIdentifier(URI_PREFIX + device)
-        return self._issue(x509.Name([]), ExtendedKeyUsageOID.CLIENT_AUTH, (uri,), validity, DEVICE_DAYS)
+        key = _new_key()
+        return Credential(self._device(device, key.public_key(), validity), key, self._chain)
+
+    def sign_device(self, device: str, key: CertificatePublicKeyTypes, validity: Validity | None = None) -> Signed:
+        """Make the certificate of a device that keeps its private key to itself.
+
+        Raises:
+            IdentityError: `device` does not do as a device id.
+        """
+        return Signed(self._device(device, key, validity), self._chain)
 
     def issue_server(self, name: str, hosts: Sequence[str] = (), validity: Validity | None = None) -> Credential:
         """Make the listener's certificate, for `hosts` (DNS names and IP addresses) or `default_hosts()`.
@@ -124,7 +158,10 @@ class Authority:
             ValueError: a host is neither, or `name` is longer than 64 characters.
         """
         alternatives = [_general_name(host) for host in hosts or default_hosts()]
-        return self._issue(_common_name(name), ExtendedKeyUsageOID.SERVER_AUTH, alternatives, validity, SERVER_DAYS)
+        key = _new_key()
+        held = validity or Validity.days(SERVER_DAYS)
+        usage = ExtendedKeyUsageOID.SERVER_AUTH
+        return Credential(self._sign(_common_name(name), key.public_key(), usage, alternatives, held), key, self._chain)
 
     def crl(self, revoked: Iterable[x509.RevokedCertificate] = (), number: int = 1) -> bytes:
         """Return a signed revocation list as PEM.
@@ -145,18 +182,28 @@ class Authority:
             builder = builder.add_revoked_certificate(entry)
         return builder.sign(self.credential.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
-    def _issue(
+    @property
+    def _chain(self) -> tuple[x509.Certificate, ...]:
+        """What stands above a certificate that this CA signs."""
+        return (self.credential.certificate, *self.credential.issuers)
+
+    def _device(self, device: str, key: CertificatePublicKeyTypes, validity: Validity | None) -> x509.Certificate:
+        check_device_id(device)
+        held, usage = validity or Validity.days(DEVICE_DAYS), ExtendedKeyUsageOID.CLIENT_AUTH
+        if len(device) <= COMMON_NAME_MAX_CHARS:
+            return self._sign(_common_name(device), key, usage, (), held)
+        return self._sign(x509.Name([]), key, usage, (x509.UniformResourceIdentifier(URI_PREFIX + device),), held)
+
+    def _sign(
         self,
         subject: x509.Name,
+        key: CertificatePublicKeyTypes,
         usage: x509.ObjectIdentifier,
         alternatives: Sequence[x509.GeneralName],
-        validity: Validity | None,
-        days: float,
-    ) -> Credential:
-        own = self.credential.certificate
-        key = _new_key()
+        validity: Validity,
+    ) -> x509.Certificate:
         builder = (
-            _builder(subject, own.subject, key, self._within_own(validity or Validity.days(days)))
+            _builder(subject, self.credential.certificate.subject, key, self._within_own(validity))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -165,7 +212,7 @@ class Authority:
         if alternatives:  # without a subject they are the only name, and then critical (RFC 5280 §4.2.1.6)
             names = x509.SubjectAlternativeName(alternatives)
             builder = builder.add_extension(names, critical=not subject.rdns)
-        return Credential(builder.sign(self.credential.key, hashes.SHA256()), key, (own,))
+        return builder.sign(self.credential.key, hashes.SHA256())
 
     def _within_own(self, validity: Validity) -> Validity:
         """Cut `validity` to the CA's own end: what outlives its issuer only fails later and less plainly."""
@@ -177,18 +224,33 @@ def default_hosts() -> tuple[str, ...]:
     return ("localhost", socket.gethostname(), "127.0.0.1", "::1")
 
 
+def pem(*certificates: x509.Certificate) -> bytes:
+    """Return certificates as one PEM text."""
+    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
+
+
+def _ca_builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, validity: Validity, above: int
+) -> x509.CertificateBuilder:
+    return (
+        _builder(subject, issuer, key.public_key(), validity)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=above), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+    )
+
+
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, validity: Validity
+    subject: x509.Name, issuer: x509.Name, key: CertificatePublicKeyTypes, validity: Validity
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(validity.not_before)
         .not_valid_after(validity.not_after)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
 

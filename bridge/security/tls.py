@@ -6,6 +6,7 @@ import ssl
 
 from bridge import config
 from bridge.security.claimed_name import ClaimingContext
+from bridge.security.private_file import refuse_if_public
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -59,8 +60,10 @@ def server_context(settings: config.Tls) -> ssl.SSLContext:
     Its sockets can name whom they refused. Made anew, it is also how a changed certificate, CA or CRL comes into force.
 
     Raises:
-        OSError: a file is missing, unreadable, or not what it should be (`ssl.SSLError` is an OSError).
+        OSError: a file is missing, unreadable, or not what it should be (`ssl.SSLError` is an OSError), or every user
+            of this machine may read the private key.
     """
+    refuse_if_public(settings.private_key)
     context = ClaimingContext(ssl.PROTOCOL_TLS_SERVER)
     settled = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _set_up(settled, settings)
@@ -76,6 +79,9 @@ def _set_up(context: ssl.SSLContext, settings: config.Tls) -> None:
     context.load_cert_chain(settings.certificate, settings.private_key)
     context.load_verify_locations(settings.client_ca)
     context.verify_mode = ssl.CERT_REQUIRED
+    # A site's own CA may stand below a company's: what `client_ca` names is trusted by itself, and the root above it,
+    # and with it every other site's CA, need not be.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if settings.crl is not None:
         context.load_verify_locations(settings.crl)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF

@@ -68,7 +68,7 @@ class Trust:
         """Why `peer` would not get in any more, in plain words; None: it would."""
         if any(link.serial in self._revoked.get(link.issuer, ()) for link in peer.chain):
             return "its certificate has been revoked"
-        if peer.chain[-1].holder not in self._anchors:
+        if not any(link.holder in self._anchors for link in peer.chain):
             return "its certificate is from a CA that is not ours any more"
         if peer.ends <= now_s:
             return f"its certificate has expired ({datetime.fromtimestamp(peer.ends, UTC):%Y-%m-%dT%H:%M:%SZ})"

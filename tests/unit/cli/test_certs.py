@@ -77,3 +77,59 @@ def test_keys_new_says_who_gets_which(busbridge, tmp_path):
     again = busbridge("keys", "new", "data-team", "--out", "keys")
     assert again.returncode == 1
     assert "never overwritten" in again.stderr
+
+
+def openssl(tmp_path, *arguments):
+    done = subprocess.run(["openssl", *map(str, arguments)], check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_sign_revoke_renew_and_what_list_says_of_it(busbridge, tmp_path):
+    assert busbridge("certs", "init", "--dir", "ca").returncode == 0
+    openssl(tmp_path, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "plc-7.key")
+    openssl(tmp_path, "req", "-new", "-key", "plc-7.key", "-subj", "/CN=plc-7", "-out", "plc-7.csr")
+    assert busbridge("certs", "sign", "plc-7.csr", "--dir", "ca", "--out", "d").stdout == "signed d/plc-7.pem\n"
+    assert "exists" in busbridge("certs", "sign", "plc-7.csr", "--dir", "ca", "--out", "d").stderr
+    assert busbridge("certs", "sign", "plc-7.csr", "--renew", "--dir", "ca", "--out", "d").returncode == 0
+    wrong = busbridge("certs", "sign", "plc-7.key", "--dir", "ca", "--out", "d")
+    assert (wrong.returncode, wrong.stderr[:26]) == (1, "busbridge: plc-7.key: not ")
+    busbridge("certs", "issue", "pump-3", "--days", "20", "--dir", "ca", "--out", "d")
+    expiring = json.loads(busbridge("certs", "list", "--expiring", "30", "--dir", "ca", "--json").stdout)
+    assert [row["id"] for row in expiring] == ["pump-3"]
+    assert busbridge("certs", "renew", "--expiring", "30", "--dir", "ca", "--out", "d").stdout.startswith("Renewed 1 ")
+    assert busbridge("certs", "renew", "--server", "--dir", "ca").returncode == 0
+    revoked = busbridge("certs", "revoke", "plc-7", "--reason", "keyCompromise", "--dir", "ca")
+    assert [line.split(",")[0] for line in revoked.stdout.splitlines()[:2]] == ["revoked plc-7"] * 2
+    states = [
+        (row["id"], row["state"]) for row in json.loads(busbridge("certs", "list", "--dir", "ca", "--json").stdout)
+    ]
+    assert states.count(("plc-7", "revoked")) == 2
+    assert states.count(("pump-3", "valid")) == states.count(("busbridge", "valid")) == 2
+    nobody = busbridge("certs", "revoke", "nobody", "--dir", "ca")
+    assert (nobody.returncode, "no valid certificate of nobody" in nobody.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("plc-7", "--server"), ("plc-7",), ("--expiring", "3", "--server"), ("--expiring", "3")]
+)
+def test_renew_says_what_it_needs(busbridge, arguments):
+    busbridge("certs", "init", "--dir", "ca")
+    done = busbridge("certs", "renew", *arguments, "--dir", "ca")
+    assert done.returncode == 2
+    assert "--server" in done.stderr or "--out" in done.stderr
+
+
+def test_a_site_below_a_root_and_a_pkcs12_for_a_tool(busbridge, tmp_path):
+    assert busbridge("certs", "init", "--dir", "root", "--root", "--name", "Works").returncode == 0
+    made = busbridge("certs", "init", "--dir", "site", "--below", "root", "--name", "Site 7")
+    assert 'client_ca = "site/client-ca.pem"' in made.stdout
+    assert busbridge("certs", "init", "--dir", "x", "--root", "--host", "h").returncode == 2
+    busbridge("certs", "issue", "plc-7", "--dir", "site", "--out", "d")
+    openssl(tmp_path, "verify", "-CAfile", "root/ca.pem", "-untrusted", "site/client-ca.pem", "d/plc-7.pem")
+    (tmp_path / "secret").write_text("correct horse\n")
+    export = ("certs", "export", "d/plc-7.pem", "--out", "plc-7.p12", "--password-file", "secret")
+    assert busbridge(*export).returncode == 0
+    assert "PRIVATE KEY" in openssl(tmp_path, "pkcs12", "-in", "plc-7.p12", "-passin", "pass:correct horse", "-nodes")
+    assert "not overwritten" in busbridge(*export).stderr
+    assert (tmp_path / "plc-7.p12").stat().st_mode & 0o777 == 0o600
