@@ -25,12 +25,13 @@ _LIMITS: Final = 3
 
 
 class NewestDocuments:
-    """Of each device, when the newest document in Kafka was made, and whether another gateway made it."""
+    """Of each device, when the newest document in Kafka was made, and by whom."""
 
-    def __init__(self, kafka: Kafka, gateway: str) -> None:
+    def __init__(self, kafka: Kafka, gateway: str | None) -> None:
+        """`gateway`: its own documents are older for certain, being forwarded in order; None: nobody's are."""
         self._access = Access(kafka)
         self._limit_s = kafka.request_timeout * _LIMITS
-        self._gateway = gateway.encode()
+        self._gateway = gateway.encode() if gateway is not None else None
         self._consumers: dict[str, AIOKafkaConsumer] = {}
         self._made_ms: dict[tuple[str, bytes], int | None] = {}
         """By topic and device; None: it is the gateway's own."""
@@ -81,7 +82,7 @@ class NewestDocuments:
                 behind = {partition for partition in behind if await consumer.position(partition) < ends[partition]}
             for records in taken.values():
                 for record in records:
-                    own = (b"gateway", self._gateway) in ((name.encode(), value) for name, value in record.headers)
+                    own = self._gateway is not None and ("gateway", self._gateway) in record.headers
                     self._made_ms[topic, record.key or b""] = None if own else record.timestamp
 
     async def _assign(self, topic: str, consumer: AIOKafkaConsumer) -> None:
@@ -116,6 +117,10 @@ class OnlyNewest:
         written = await self._inner.write([_without(batch, outdated) for batch in batches] if outdated else batches)
         self.left_out += len(outdated)
         return written
+
+    async def probe(self) -> None:
+        """See `Sink.probe`."""
+        await self._inner.probe()
 
     async def stop(self) -> None:
         """See `Sink.stop`."""
