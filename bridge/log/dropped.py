@@ -135,6 +135,11 @@ class Ledger:
         """Whether the record is among those dropped."""
         return any(dropped.first_seq <= seq < dropped.next_seq for _, dropped in self._files)
 
+    def begins(self, after: int, before: int) -> int | None:
+        """The first number between these two that begins what was dropped; None: nothing does."""
+        begun = (dropped.first_seq for _, dropped in self._files)
+        return min((seq for seq in begun if after < seq < before), default=None)
+
     def add(self, dropped: Dropped) -> None:
         """Durable on return. Raises OSError."""
         replaced = [(path, former) for path, former in self._files if former.first_seq == dropped.first_seq]

@@ -255,13 +255,19 @@ class Spares:
 
         It is removed and not reused: whoever has it open reads it to its end.
         """
-        (begin, path), (end, _) = list(self._in_use)[index : index + 2]
-        begin = max(begin, self._forwarded)
-        dropped = Dropped.of_segment(self._directory, self._identity.log_id, begin, end, reason, self._identity.clocks)
-        self._ledger.add(dropped)
+        (first, path), (following, _) = list(self._in_use)[index : index + 2]
+        # The segment that was behind this one may have been given up before it.
+        begin, end = max(first, self._forwarded), self._ledger.begins(first, following) or following
+        if begin < end:  # else it was forwarded to its end
+            self._tell(begin, end, reason, why)
         path.unlink(missing_ok=True)
         del self._in_use[index]
         sync_directory(self._directory)
+
+    def _tell(self, begin: int, end: int, reason: str, why: str) -> None:
+        """Makes durable whose records these are."""
+        dropped = Dropped.of_segment(self._directory, self._identity.log_id, begin, end, reason, self._identity.clocks)
+        self._ledger.add(dropped)
         self.dropped_segments += 1
         self.dropped_records += end - begin
         _log.warning(
@@ -270,9 +276,12 @@ class Spares:
         )  # fmt: skip
 
     def _finish_drops(self) -> None:
-        """A crash may have come between the word and the deed."""
-        for entry, (end, _) in pairwise(list(self._in_use)):
-            if self._ledger.holds(end - 1):
+        """A crash may have come between the word and the deed.
+
+        A segment that was forwarded in part stays: what is told of may be its rest, or what was behind it.
+        """
+        for entry in list(self._in_use)[:-1]:
+            if self._ledger.holds(entry[0]):
                 entry[1].unlink(missing_ok=True)
                 self._in_use.remove(entry)
 

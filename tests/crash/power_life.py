@@ -24,6 +24,8 @@ from tests.unit.log.lane import BOOT_ID, KIB, message
 PAYLOAD_MAX = 4000
 SETTINGS = LogSettings(max_bytes=512 * KIB, segment_bytes=64 * KIB, spare_segments_max=2)
 """So small that segments are recycled and given back within one life."""
+DROPPING = LogSettings(max_bytes=256 * KIB, segment_bytes=64 * KIB, spare_segments_max=2, drop_oldest=True)
+"""So small that what is not forwarded soon is dropped, and its gap told."""
 MARKS = "marks"
 """Beside the log: what the life said about itself, in order with its calls."""
 
@@ -33,6 +35,11 @@ def payload(life: int, seq: int) -> bytes:
     word = b"%d.%d " % (life, seq)
     size = (seq * 7919 + life * 104_729) % PAYLOAD_MAX
     return word + word * (size // len(word))
+
+
+def drops(life: int) -> bool:
+    """Whether the oldest go in this life; else it waits."""
+    return life % 3 == 0
 
 
 class Chain:
@@ -66,7 +73,8 @@ class Life:
         self.log_id = load_or_create_log_id(root / "uplink")
         self.mark(f"log {self.log_id.hex()}")
         self.writer = LogWriter.open(
-            self.lane, SETTINGS, log_id=self.log_id, boot_id=BOOT_ID, wall_ns=lambda: 0, fold=Chain(),
+            self.lane, DROPPING if drops(life) else SETTINGS,
+            log_id=self.log_id, boot_id=BOOT_ID, wall_ns=lambda: 0, fold=Chain(),
             on_commit=lambda _, committed: self.mark(f"committed {committed}"), on_failure=self._failed,
         )  # fmt: skip
         self.mark(f"began {self.writer.next_seq}")
@@ -76,11 +84,11 @@ class Life:
 
     def run(self) -> None:
         """Lives until its end, which is clean: the power cut is put anywhere before it later."""
-        for _ in range(self.random.randrange(5, 60)):
+        for _ in range(self.random.randrange(30, 70) if drops(self.life) else self.random.randrange(5, 60)):
             self._append(self.random.choice((1, 1, 2, 9)))
             if self.random.random() < 0.5:
                 self._wait()
-            if self.random.random() < 0.4:
+            if self.random.random() < (0.03 if drops(self.life) else 0.4):
                 self._forward()
         self.writer.close()
         os.close(self._marks)

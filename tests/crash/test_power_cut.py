@@ -2,7 +2,8 @@
 
 A real writer's calls are recorded, replayed up to a point, and cut there (`disk`). After recovery the log holds what
 was acknowledged, in order, once, and nothing that was not appended: the list in memory is the oracle. Nothing before
-the durable cursor may be asked for, everything behind it must be there.
+the durable cursor may be asked for, everything behind it must be there: where the oldest are dropped, in every third
+life, as a record or in the file of a gap.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.log.cursor import Cursor
+from bridge.log.dropped import dropped_at
+from bridge.log.errors import LogDamaged
 from bridge.log.log_id import load_or_create_log_id
 from bridge.log.reader import LogReader
 from bridge.log.recovery import recover
@@ -163,16 +166,33 @@ def check(found: Path, recording: Recording, cut: int) -> list[bytes]:
     expected = recording.known + [payload(recording.life, seq) for seq in range(first, recovered.next_seq)]
     assert acknowledged == 1 or recording.said(cut, "log") in ([], [log_id.hex()])
     position = check_cursor(lane, log_id, recording, cut)
-    reader = LogReader(lane, log_id, position)
-    records = reader.read(recovered.next_seq, 1 << 30, 1 << 30)
-    reader.close()
-    assert [each.seq for each in records] == list(range(position, recovered.next_seq))
-    assert [each.payload for each in records] == expected[position - 1 :]
+    assert all(expected[seq - 1] == body for seq, body in forward(lane, log_id, position, recovered.next_seq))
     whole = Chain()
     for each in expected:
         whole.apply(each)
     assert (fold.count, fold.sum) == (whole.count, whole.sum)
     return expected
+
+
+def forward(lane: Path, log_id: bytes, position: int, committed: int) -> Iterator[tuple[int, bytes]]:
+    """What the forwarder gets from `position` on: each number as a record, or within the file of a gap."""
+    reader = LogReader(lane, log_id, position)
+    while reader.position < committed:
+        before = reader.position
+        try:
+            records = reader.read(committed, 1 << 30, 1 << 30)
+        except LogDamaged as damage:
+            gone = dropped_at(lane, before)
+            if gone is None:
+                pytest.fail(f"neither there nor dropped: {damage}")
+            assert before < gone.next_seq <= committed
+            assert sum(stream.count for stream in gone.streams) >= gone.next_seq - before
+            reader.close()
+            reader = LogReader(lane, log_id, gone.next_seq)
+            continue
+        assert [each.seq for each in records] == list(range(before, before + len(records)))
+        yield from ((each.seq, each.payload) for each in records)
+    reader.close()
 
 
 def check_cursor(lane: Path, log_id: bytes, recording: Recording, cut: int) -> int:
@@ -194,6 +214,9 @@ def test_the_record_misses_nothing(recordings):
     assert kinds >= set("owsrud")
     renamed = [call.paths for recording in recordings for call in recording.calls if call.kind == "r"]
     assert any(source.suffix == ".seg" for source, _ in renamed), "no segment was recycled"
+    assert any(target.suffix == ".gap" for _, target in renamed), "nothing was dropped"
+    removed = [call.paths[0] for recording in recordings for call in recording.calls if call.kind == "u"]
+    assert {".seg", ".gap"} <= {path.suffix for path in removed}
     assert sum(map(len, recordings)) > 1500
 
 

@@ -80,6 +80,36 @@ def test_the_segment_that_is_being_forwarded_stays(tmp_path: Path) -> None:
     lane.writer.close()
 
 
+def test_what_is_being_forwarded_outlives_a_restart_though_what_was_behind_it_is_gone(tmp_path: Path) -> None:
+    lane = Lane(tmp_path, DROPPING)
+    while len(lane.segments()) < 3:
+        lane.commit(bytes(5_000))
+    lane.writer.forwarded(3)
+    lane.commit(*(bytes(5_000) for _ in range(MANY)))
+    end = end_of_segment(lane, 1)
+    lane.writer.close()
+    lane.open()
+    assert [each.seq for each in LogReader(tmp_path, LOG_ID, 3).read(end, 100, 1 << 20)] == list(range(3, end))
+    lane.writer.close()
+
+
+def test_when_it_goes_too_the_word_of_what_was_behind_it_stays(tmp_path: Path) -> None:
+    lane = Lane(tmp_path, DROPPING)
+    while len(lane.segments()) < 3:
+        lane.commit(bytes(5_000))
+    lane.writer.forwarded(3)
+    lane.commit(*(bytes(5_000) for _ in range(MANY)))
+    end = end_of_segment(lane, 1)
+    lane.writer.close()
+    lane.open()  # and nobody says what is forwarded
+    lane.commit(*(bytes(5_000) for _ in range(MANY)))
+    gone = dropped_at(tmp_path, 1)
+    assert gone is not None
+    assert gone.next_seq == end
+    assert {stream.device for _, dropped in dropped_in(tmp_path) for stream in dropped.streams} == {"dev-1"}
+    lane.writer.close()
+
+
 def end_of_segment(lane: Lane, seq: int) -> int:
     """Where the segment ends that begins with `seq`: a reader comes to there and no further (12 records of 5,000)."""
     reader = LogReader(lane.directory, LOG_ID, seq)
