@@ -7,7 +7,6 @@ The best of several runs stands for the cost of the code, the others for what el
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +25,9 @@ from bridge.mqtt.properties import Property
 from bridge.mqtt.session import Session
 from bridge.mqtt.session_state import SessionState
 from bridge.mqtt.subscription import Subscription
+from tests.bench.support import packet_kinds
+from tests.bench.support.machine import machine
+from tests.bench.support.packet_kinds import Kind
 
 RESULTS = Path(__file__).parents[2] / "bench-results"
 TOPIC = "devices/dev-00001/telemetry/temperature"
@@ -147,12 +149,16 @@ def measure(case: Case, payload: bytes, messages: int, runs: int) -> Result:
     return Result(case, received, acknowledged, min(outbound) * scale)
 
 
-def _show(results: Sequence[Result], console: Console) -> None:
+def _show(results: Sequence[Result], kinds: list[Kind], console: Console) -> None:
     table = Table("case", "packets/call", "receive µs", "acknowledge µs", "deliver µs", box=box.SIMPLE)
     for result in results:
         figures = (result.receive_us, result.acknowledge_us, result.deliver_us)
         table.add_row(result.case.name, str(result.case.packets_per_call), *(f"{figure:.2f}" for figure in figures))
     console.print(table)
+    prices = Table("packet", "3.1.1 µs", "5 µs", box=box.SIMPLE)
+    for packet, old, new in packet_kinds.by_packet(kinds):
+        prices.add_row(packet, f"{old:.2f}", f"{new:.2f}")
+    console.print("Each kind of packet, one in each call, decoded and answered:", prices)
     console.print(f"Aims at QoS 1: receive {AIMS_US['receive']} µs, acknowledge {AIMS_US['acknowledge']} µs a message.")
 
 
@@ -170,9 +176,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _arguments(argv)
     payload = bytes(options.payload)
     results = [measure(case, payload, options.messages, options.runs) for case in CASES]
-    _show(results, Console())
+    kinds = packet_kinds.measure(payload, options.runs)
+    _show(results, kinds, Console())
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": platform.platform(), "python": platform.python_version(), "results": results}
+    report = {"machine": machine(), "results": results, "kinds": kinds}
     options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return 0
 

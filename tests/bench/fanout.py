@@ -1,18 +1,19 @@
-"""`./dev bench fanout`: 1 publisher to 1,000 subscribers and 1,000 to 1, in one process, without sockets or a disk.
+"""`./dev bench fanout`: 1 publisher to 1,000 subscribers and 1,000 to 1 over sockets, this daemon and mosquitto.
 
-It measures what the broker and the engine do: matching, encoding, windows and acknowledgements. What goes out is taken
-from the sessions and thrown away. The best of several runs stands.
+`crowd.c` is all the clients; it and the broker share this machine's cores, so a rate is the whole machine's, the CPU
+for each delivery the broker's own. Nothing is forwarded and no session outlives its connection: this is the local
+broker. `./dev bench deliver` measures its code without sockets.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import platform
-import socket
+import contextlib
+import os
+import shutil
+import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,152 +21,138 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bridge.config import Acl as AclRules
-from bridge.config import Limits, Mqtt
-from bridge.device_side.broker import Broker, Client
-from bridge.device_side.cold import ColdStore, ColdStoreFailure
-from bridge.device_side.connection import Connection
-from bridge.device_side.retained import Retained
-from bridge.message import Message
-from bridge.mqtt import packets
-from bridge.mqtt.encode import encode
-from bridge.mqtt.events import ConnectRequested, Event, SubscribeRequested
-from bridge.mqtt.session import Session
-from bridge.mqtt.subscription import Subscription
-from bridge.security.acl import Acl
+from tests.bench.support import load
+from tests.bench.support.kafka import CHECKOUT
+from tests.bench.support.load import Measured
+from tests.bench.support.machine import machine
+from tests.bench.support.mosquitto import executable
+from tests.bench.support.processes import cpu_seconds, free_port, running, wait_for_port
 
-RESULTS = Path(__file__).parents[2] / "bench-results"
-LIMITS, MQTT = Limits(), Mqtt()
-TOPIC = "site/line/{}/temperature"
+CROWD = Path(__file__).with_name("crowd.c")
+RESULTS = CHECKOUT / "bench-results"
+OURS = """\
+[gateway]
+id = "bench"
+data_dir = "{directory}/data"
+[[listeners]]
+bind = "127.0.0.1:{port}"
+anonymous = true
+[acl]
+publish = ["fan/+"]
+subscribe = ["fan/+"]
+"""
+MOSQUITTO = """\
+persistence false
+log_type error
+listener {port} 127.0.0.1
+allow_anonymous true
+set_tcp_nodelay true
+max_queued_messages 0
+"""
+
+
+class Case(msgspec.Struct, frozen=True):
+    """Who sends to whom."""
+
+    publishers: int
+    subscribers: int
+    qos: int
+    window: int
+    """Messages on their way at once."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of the crowd."""
+        given = {"publishers": self.publishers, "subscribers": self.subscribers, "qos": self.qos, "window": self.window}
+        return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
 
 class Result(msgspec.Struct, frozen=True):
-    """Microseconds of CPU."""
+    """What one broker did; `measured.messages` are deliveries, durations from the publisher's send to their arrival."""
 
-    case: str
-    qos: int
-    version: int
-    per_delivery_us: float
-    """With `take_output` and the subscriber's acknowledgements."""
-
-
-class Hall:
-    """A broker and its clients; the connections' owner."""
-
-    def __init__(self, directory: Path) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.cold = ColdStore(directory / "cold.sqlite", _failed)
-        rules = AclRules(publish=("#",), subscribe=("#",))
-        retained = Retained(self.cold, LIMITS)
-        self.broker = Broker(
-            Acl(rules), retained, self.cold, MQTT, LIMITS, time.monotonic, self.loop.call_soon_threadsafe
-        )
-        self.asked: list[Connection] = []
-        self._sockets: list[socket.socket] = []
-
-    def enter(self, name: str, version: int, subscription: Subscription | None = None) -> Client:
-        """A client that is connected, and subscribed where it is told to what."""
-        session, ours = Session(MQTT), socket.socket()
-        self._sockets.append(ours)
-        connection = Connection(self, ours, session, LIMITS, peer=name, identity=name)
-        (request,) = session.receive(encode(packets.Connect(name, version=version), version), 1.0)
-        assert isinstance(request, ConnectRequested)
-        client, _ = self.broker.open_session(request, name)
-        client.connection, connection.client = connection, client
-        session.accept(client.state, present=False, now=1.0)
-        if subscription is not None:
-            self.broker.subscribe(client, SubscribeRequested(1, (subscription,), {}))
-        session.take_output()
-        return client
-
-    def close(self) -> None:
-        """Ends the store and the sockets."""
-        for each in self._sockets:
-            each.close()
-        self.cold.close()
-        self.loop.close()
-
-    def publish(self, connection: Connection, message: Message) -> bool:
-        """Nobody publishes through a connection here."""
-        raise AssertionError(message)
-
-    def handle(self, connection: Connection, event: Event) -> bool:
-        """Nor says anything else."""
-        raise AssertionError(event)
-
-    def flush_soon(self, connection: Connection) -> None:
-        """Remembers who has something to say."""
-        self.asked.append(connection)
-
-    def hold(self, connection: Connection) -> None:
-        """Nothing is held."""
-
-    def closed(self, connection: Connection, reason: str, *, will: bool) -> None:
-        """Nobody goes."""
+    server: str
+    case: Case
+    measured: Measured
+    cpu_us_per_delivery: float
 
 
-def _failed(failure: ColdStoreFailure) -> None:
-    raise failure
+@contextlib.contextmanager
+def _busbridge(directory: Path, port: int) -> Iterator[int]:
+    """Its process id while it runs; without a destination there is no bus side."""
+    configuration = directory / "busbridge.toml"
+    configuration.write_text(OURS.format(directory=directory, port=port))
+    command: list[str | Path] = [sys.executable, "-m", "bridge", "run", "--config", configuration]
+    with running(command, directory / "log", CHECKOUT) as process:
+        wait_for_port(port, process)
+        yield process.pid
 
 
-def _settle(hall: Hall, acknowledgements: dict[int, bytes]) -> int:
-    """Takes what goes out and has the subscribers acknowledge it; returns how many connections had something."""
-    asked, hall.asked = hall.asked, []
-    for connection in asked:
-        connection.flush_asked = False
-        connection.session.take_output()
-        client = connection.client
-        assert client is not None
-        if client.state.in_flight:
-            connection.session.receive(b"".join(acknowledgements[each] for each in client.state.in_flight), 1.0)
-            connection.session.take_output()
-    return len(asked)
+@contextlib.contextmanager
+def _mosquitto(directory: Path, port: int) -> Iterator[int]:
+    configuration = directory / "mosquitto.conf"
+    user = "user root\n" if os.geteuid() == 0 else ""
+    configuration.write_text(MOSQUITTO.format(port=port) + user)
+    with running([executable() or "mosquitto", "-c", configuration], directory / "log") as process:
+        wait_for_port(port, process)
+        yield process.pid
 
 
-def measure(directory: Path, publishers: int, subscribers: int, qos: int, version: int, deliveries: int) -> float:
-    """Microseconds for each delivery from `publishers` to `subscribers`."""
-    hall = Hall(directory)
-    for number in range(subscribers):
-        hall.enter(f"s{number}", version, Subscription("site/line/+/temperature", qos))
-    by = [hall.enter(f"p{number}", version) for number in range(publishers)]
-    answers = {number: encode(packets.Puback(number), version) for number in range(1, 1 << 16)} if qos else {}
-    messages = [Message(TOPIC.format(number), bytes(128), qos) for number in range(publishers)]
-    done = 0
-    start = time.process_time()
-    while done < deliveries:
-        for publisher, message in zip(by, messages, strict=True):
-            hall.broker.publish(message, publisher)
-            if publishers == 1 or not done % MQTT.inflight_max:
-                _settle(hall, answers)
-            done += subscribers
-    spent = time.process_time() - start
-    hall.close()
-    return spent / done * 1e6
+SERVERS = {"busbridge": _busbridge, "mosquitto": _mosquitto}
+
+
+def measure(server: str, case: Case, crowd: Path, place: Path, options: argparse.Namespace) -> Result:
+    """A new broker for each case. RuntimeError with the crowd's last words where it failed."""
+    directory, port = Path(tempfile.mkdtemp(dir=place)), free_port()
+    with SERVERS[server](directory, port) as pid:
+        cpu_s: list[float] = []
+
+        def read() -> None:
+            cpu_s.append(cpu_seconds(pid))
+
+        times = ["--seconds", str(options.seconds), "--warm-up", str(options.warm_up)]
+        command = [str(crowd), "--port", str(port), "--payload", str(options.payload), *case.arguments, *times]
+        measured, _ = load.run(command, read, read)
+    return Result(server, case, measured, (cpu_s[1] - cpu_s[0]) * 1e6 / max(1, measured.messages))
+
+
+def show(results: Sequence[Result], console: Console) -> None:
+    """One table, both brokers of a case below each other."""
+    columns = ("case", "QoS", "broker", "a second", "CPU µs", "p50 ms", "p99 ms", "max ms")
+    table = Table(*columns, box=box.SIMPLE, title="Deliveries", title_justify="left")
+    for result in sorted(results, key=lambda each: (each.case.subscribers, each.case.qos, each.server), reverse=True):
+        case, measured = result.case, result.measured
+        durations = [f"{each / 1000:.2f}" for each in (measured.p50_us, measured.p99_us, measured.max_us)]
+        name, rate = f"{case.publishers:,} → {case.subscribers:,}", f"{measured.messages_per_s:,.0f}"
+        table.add_row(name, str(case.qos), result.server, rate, f"{result.cpu_us_per_delivery:.1f}", *durations)
+    console.print(table)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./dev bench fanout", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--clients", type=int, default=1000)
+    parser.add_argument("--payload", type=int, default=128, help="bytes a message")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each measurement lasts")
+    parser.add_argument("--warm-up", type=float, default=2.0, help="load before each measurement, seconds")
+    parser.add_argument("--servers", default="busbridge,mosquitto", help="which to measure")
+    parser.add_argument("--json", type=Path, default=RESULTS / "fanout.json", help="every figure goes to this file")
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures every case; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="./dev bench fanout", description=__doc__)
-    parser.add_argument("--deliveries", type=int, default=100_000, help="in each run")
-    parser.add_argument("--clients", type=int, default=1000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=RESULTS / "fanout.json", help="every figure goes to this file")
-    options = parser.parse_args(argv)
-    results = []
-    for publishers, subscribers in ((1, options.clients), (options.clients, 1)):
-        for qos, version in ((0, 4), (0, 5), (1, 4), (1, 5)):
-            runs = []
-            for _ in range(options.runs):
-                with tempfile.TemporaryDirectory() as scratch:
-                    runs.append(measure(Path(scratch), publishers, subscribers, qos, version, options.deliveries))
-            results.append(Result(f"{publishers} → {subscribers}", qos, version, min(runs)))
-    table = Table("case", "MQTT", "QoS", "µs a delivery", box=box.SIMPLE)
-    for result in results:
-        said = "5" if result.version == 5 else "3.1.1"
-        table.add_row(result.case, said, str(result.qos), f"{result.per_delivery_us:.2f}")
-    Console().print(table)
+    options, console = _arguments(argv), Console()
+    servers = [name for name in options.servers.split(",") if name != "mosquitto" or executable() is not None]
+    many = options.clients
+    cases = [Case(1, many, qos, 4) for qos in (0, 1)] + [Case(many, 1, qos, 100) for qos in (0, 1)]
+    place = Path(tempfile.mkdtemp(prefix="bench-fanout-"))
+    try:
+        crowd = load.build(place, CROWD)
+        results = [measure(server, case, crowd, place, options) for case in cases for server in servers]
+    finally:
+        shutil.rmtree(place)
+    show(results, console)
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": platform.platform(), "python": platform.python_version(), "results": results}
+    report = {"machine": machine(), "payload_bytes": options.payload, "results": results}
     options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return 0
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -25,13 +23,16 @@ from tests.bench.support import load
 from tests.bench.support.busbridge import LANE, busbridge
 from tests.bench.support.kafka import CHECKOUT, Broker, Position, kafka
 from tests.bench.support.load import Load
+from tests.bench.support.machine import machine
 from tests.bench.support.measure import Case, Result, measure
 from tests.bench.support.mosquitto import executable, mosquitto
 from tests.bench.support.processes import family
-from tests.bench.support.report import show
+from tests.bench.support.report import show, show_ratios
 from tests.bench.support.site import Site, make_certificates
 
 TRANSPORTS = ("plain", "tls")
+WEBSOCKETS = {"ws": "plain", "wss": "tls"}
+"""Measured where they are asked for, with what they are to be compared with."""
 WINDOWS = (1, 10)
 PARTITIONS = 4
 RESULTS = CHECKOUT / "bench-results"
@@ -61,9 +62,10 @@ class Bench(msgspec.Struct, frozen=True):
 def _cases(only: str) -> tuple[Case, ...]:
     """The cases that a list like "tls,10" leaves over; ValueError for what is neither a transport nor a window."""
     wanted = [word.strip() for word in only.split(",") if word.strip()]
-    transports = [word for word in wanted if word in TRANSPORTS] or list(TRANSPORTS)
-    windows = [int(word) for word in wanted if word not in TRANSPORTS] or list(WINDOWS)
-    return tuple(Case(transport, window) for transport in transports for window in windows)
+    named = [word for word in wanted if word in (*TRANSPORTS, *WEBSOCKETS)]
+    transports = list(dict.fromkeys(each for word in named for each in (WEBSOCKETS.get(word, word), word)))
+    windows = [int(word) for word in wanted if word not in named] or list(WINDOWS)
+    return tuple(Case(transport, window) for transport in transports or TRANSPORTS for window in windows)
 
 
 def _parse(arguments: Sequence[str]) -> Options:
@@ -73,7 +75,7 @@ def _parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--connections", type=int, default=100)
     parser.add_argument("--payload", type=int, default=128, help="bytes a message")
     parser.add_argument("--rate", type=float, default=0.0, help="messages/s in all; 0: as acknowledgements allow")
-    parser.add_argument("--only", type=_cases, default=_cases(""), help='some cases: "tls", "plain,1", "tls,10"')
+    parser.add_argument("--only", type=_cases, default=_cases(""), help='some cases: "tls", "plain,1", "wss,10"')
     parser.add_argument("--seal", action="store_true", help="the route seals payloads")
     parser.add_argument("--servers", default="busbridge,mosquitto", help="which to measure")
     parser.add_argument("--directory", type=Path, default=CHECKOUT / "build", help="where queue and Kafka write")
@@ -124,7 +126,8 @@ def _results(bench: Bench) -> Iterator[Result]:
         bench.console.print("mosquitto: left out (not installed, or not asked for)")
         return
     for case in bench.options.cases:
-        yield _measure_mosquitto(bench, case, program)
+        if case.transport not in WEBSOCKETS:
+            yield _measure_mosquitto(bench, case, program)
 
 
 @contextlib.contextmanager
@@ -138,16 +141,9 @@ def _workplace(parent: Path) -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-def _machine() -> dict[str, object]:
-    """Where the figures were taken."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    model = names[0].partition(":")[2].strip() if names else platform.machine()
-    return {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
-
-
 def _write_json(path: Path, options: Options, results: Sequence[Result]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": _machine(), "load": options.load, "seal": options.seal, "results": results}
+    report = {"machine": machine(), "load": options.load, "seal": options.seal, "results": results}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
@@ -164,6 +160,7 @@ def main(arguments: Sequence[str]) -> int:
             rate, name = result.measured.messages_per_s, f"{result.case.transport}, window {result.case.window}"
             console.print(f"{result.server}, {name}: {rate:,.0f} messages/s", highlight=False)
     show(console, results)
+    show_ratios(console, results, WEBSOCKETS)
     _write_json(options.json, options, results)
     console.print(f"figures: {options.json}", highlight=False)
     return 0

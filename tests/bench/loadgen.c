@@ -3,7 +3,7 @@
  *   loadgen --port 8883 --ca certs/ca.pem --certs certs/devices --connections 100 --window 10 --payload 128 --seconds 8
  *
  * N connections, each with its own client id (PREFIX00001 ...) and, where --certs is given, its own certificate
- * (DIR/ID.pem, chain and key in one file). Closed loop: each keeps `window` publications in flight. Open loop (--rate):
+ * (DIR/ID.pem, chain and key in one file); with --websocket, over that. Closed loop: each keeps `window` publications in flight. Open loop (--rate):
  * publications are due at fixed moments and their duration counts from when they were due, so that a server that stalls
  * cannot hide it by slowing the load down. What one connection may send at once goes out in one write.
  *
@@ -80,6 +80,7 @@ static void read_option(struct options *options, int option, const char *text) {
     case 'r': options->rate = number("rate", text, 0, RATE_MAX); break;
     case 'i': options->prefix = text; break;
     case 't': options->topic = text; break;
+    case 'x': options->load.websocket = true; break;
     default: fail("usage: see the head of loadgen.c");
     }
 }
@@ -91,7 +92,8 @@ static struct options read_options(int count, char **arguments) {
         {"window", required_argument, NULL, 'w'},  {"payload", required_argument, NULL, 'b'},
         {"seconds", required_argument, NULL, 's'}, {"warm-up", required_argument, NULL, 'u'},
         {"rate", required_argument, NULL, 'r'},    {"id-prefix", required_argument, NULL, 'i'},
-        {"topic", required_argument, NULL, 't'},   {NULL, 0, NULL, 0},
+        {"topic", required_argument, NULL, 't'},   {"websocket", no_argument, NULL, 'x'},
+        {NULL, 0, NULL, 0},
     };
     struct options options = {
         .load = {.window = 1, .payload_bytes = 128}, .prefix = "dev-", .topic = "devices/ID/telemetry/main",

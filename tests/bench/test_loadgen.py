@@ -8,10 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.bench import fanout
 from tests.bench.support import load
 from tests.bench.support.load import Load, Measured
 from tests.bench.support.mosquitto import executable, mosquitto
 from tests.bench.support.site import Site, make_certificates
+from tests.interop.websocket_gateway import WebSocketGateway
 
 CONNECTIONS = 5
 SMALL = Load(connections=CONNECTIONS, window=3, payload_bytes=128, seconds=0.5, warm_up_s=0.1)
@@ -20,6 +22,11 @@ SMALL = Load(connections=CONNECTIONS, window=3, payload_bytes=128, seconds=0.5, 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return load.build(tmp_path_factory.mktemp("loadgen"))
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return load.build(tmp_path_factory.mktemp("crowd"), fanout.CROWD)
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +84,28 @@ def test_a_port_nobody_listens_on_ends_it(generator: Path, site: Site) -> None:
     command = load.command(generator, SMALL, 1, None, None)
     with pytest.raises(RuntimeError, match="refused"):
         load.run(command, lambda: None, lambda: None)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+def test_over_websocket(generator: Path, tmp_path: Path, secure: bool) -> None:
+    gateway = WebSocketGateway(tmp_path)
+    for number in range(1, CONNECTIONS + 1):
+        gateway.authority.device(f"dev-{number:05d}", into=tmp_path)
+    gateway.start()
+    port, ca, devices = (gateway.wss_port, gateway.authority.pem, tmp_path) if secure else (gateway.ws_port, None, None)
+    command = load.command(generator, SMALL, port, ca, devices, websocket=True)
+    measured, total = load.run(command, lambda: None, lambda: None)
+    assert 0 < measured.messages < total == len(gateway.messages())
+    assert gateway.stop() == 0
+
+
+@pytest.mark.parametrize(("publishers", "subscribers"), [(1, 20), (20, 1)])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_crowd_counts_every_delivery(crowd: Path, site: Site, publishers: int, subscribers: int, qos: int) -> None:
+    case = fanout.Case(publishers, subscribers, qos, window=3)
+    times = ["--seconds", "0.3", "--warm-up", "0.1"]
+    command = [str(crowd), "--port", str(site.plain_port), *case.arguments, *times]
+    measured, total = load.run(command, lambda: None, lambda: None)
+    assert 0 < measured.messages < total
+    assert total % subscribers == 0
+    assert 0 < measured.p50_us <= measured.p99_us <= measured.max_us * 1.01

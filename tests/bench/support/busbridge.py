@@ -27,6 +27,16 @@ tls = {{ certificate = "{certificate}", private_key = "{key}", client_ca = "{ca}
 bind = "127.0.0.1:{plain}"
 anonymous = true
 
+[[listeners]]
+bind = "127.0.0.1:{ws}"
+anonymous = true
+path = "/mqtt"
+
+[[listeners]]
+bind = "127.0.0.1:{wss}"
+path = "/mqtt"
+tls = {{ certificate = "{certificate}", private_key = "{key}", client_ca = "{ca}" }}
+
 [[routes]]
 filter = "devices/{{device}}/telemetry/#"
 topic = "{topic}"
@@ -64,8 +74,7 @@ def busbridge(site: Site, directory: Path, broker: Broker, gateway: str, topic: 
         CONFIGURATION.format(
             gateway=gateway,
             data=directory / "data",
-            tls=site.tls_port,
-            plain=site.plain_port,
+            **site.ports,
             certificate=site.certificate,
             key=site.private_key,
             ca=site.ca,

@@ -14,8 +14,9 @@
 
 #include "fail.h"
 #include "payload.h"
+#include "websocket.h"
 
-#define CONNECT_MAX_BYTES 64
+#define CONNECT_MAX_BYTES 512 /* with the upgrade of a WebSocket */
 #define KEEPALIVE_S 3600
 #define PACKET_ID_BYTES 2
 #define REPLY_BYTES 4 /* CONNACK and PUBACK are the only packets a QoS 1 publisher gets; both have four */
@@ -119,7 +120,7 @@ void connection_open(struct connection *connection, const struct load *load, con
     memcpy(connection->id, id, strlen(id) + 1);
     connection->payload_salt = salt_of(id);
     build_header(connection, topic);
-    size_t packet = connection->header_bytes + load->payload_bytes;
+    size_t packet = connection->header_bytes + load->payload_bytes + WEBSOCKET_HEADER_MAX;
     connection->output = allocate(load->window * packet + CONNECT_MAX_BYTES);
     connection->started_ns = allocate(load->window * sizeof *connection->started_ns);
     start_tcp(connection);
@@ -184,6 +185,8 @@ void connection_flush(struct connection *connection) {
 
 static void greet(struct connection *connection) {
     uint8_t *at = connection->output;
+    if (connection->load->websocket)
+        at = websocket_header(at, 2 + 12 + strlen(connection->id));
     *at++ = 0x10; /* CONNECT */
     at = put_length(at, 10 + 2 + strlen(connection->id));
     at = put_string(at, "MQTT");
@@ -197,11 +200,31 @@ static void greet(struct connection *connection) {
     connection_flush(connection);
 }
 
+/* TCP, and TLS where it is asked for, are done. */
+static void begin(struct connection *connection) {
+    if (!connection->load->websocket) {
+        greet(connection);
+        return;
+    }
+    connection->output_bytes = websocket_request(connection->output, CONNECT_MAX_BYTES);
+    connection->stage = UPGRADING;
+    connection_flush(connection);
+}
+
+static void finish_upgrade(struct connection *connection) {
+    size_t room = sizeof connection->input - connection->input_bytes;
+    connection->input_bytes += read_some(connection, connection->input + connection->input_bytes, room);
+    if (!websocket_accepted(connection->input, connection->input_bytes))
+        return;
+    connection->input_bytes = 0; /* the server says nothing before CONNECT */
+    greet(connection);
+}
+
 static void shake_hands(struct connection *connection) {
     ERR_clear_error();
     int result = SSL_do_handshake(connection->ssl);
     if (result == 1) {
-        greet(connection);
+        begin(connection);
         return;
     }
     int error = SSL_get_error(connection->ssl, result);
@@ -218,7 +241,7 @@ static void finish_tcp(struct connection *connection) {
     if (error != 0)
         fail("%s: connect: %s", connection->id, strerror(error));
     if (connection->load->tls == NULL) {
-        greet(connection);
+        begin(connection);
         return;
     }
     start_tls(connection);
@@ -243,6 +266,29 @@ static void take_reply(struct connection *connection, const uint8_t *reply, uint
     connection->acknowledged++;
 }
 
+/* Takes what is whole off the input; how many bytes that was. */
+static size_t take_replies(struct connection *connection, struct histogram *histogram) {
+    uint64_t now = now_ns();
+    size_t used = 0;
+    for (;;) {
+        const uint8_t *at = connection->input + used;
+        size_t left = connection->input_bytes - used;
+        if (connection->load->websocket && connection->frame_left == 0) {
+            size_t header = websocket_read_header(at, left, &connection->frame_left);
+            if (header == 0)
+                return used;
+            used += header;
+            continue;
+        }
+        if (left < REPLY_BYTES)
+            return used;
+        take_reply(connection, at, now, histogram);
+        used += REPLY_BYTES;
+        if (connection->load->websocket && (connection->frame_left -= REPLY_BYTES) % REPLY_BYTES != 0)
+            fail("%s: a frame that cuts a packet", connection->id);
+    }
+}
+
 static void read_replies(struct connection *connection, struct histogram *histogram) {
     for (;;) {
         size_t room = sizeof connection->input - connection->input_bytes;
@@ -250,10 +296,7 @@ static void read_replies(struct connection *connection, struct histogram *histog
         if (got == 0)
             return;
         connection->input_bytes += got;
-        uint64_t now = now_ns();
-        size_t used = 0;
-        for (; connection->input_bytes - used >= REPLY_BYTES; used += REPLY_BYTES)
-            take_reply(connection, connection->input + used, now, histogram);
+        size_t used = take_replies(connection, histogram);
         connection->input_bytes -= used;
         memmove(connection->input, connection->input + used, connection->input_bytes);
         if (got < room && (connection->ssl == NULL || SSL_has_pending(connection->ssl) == 0))
@@ -268,6 +311,11 @@ void connection_advance(struct connection *connection, struct histogram *histogr
         break;
     case TLS_HANDSHAKING:
         shake_hands(connection);
+        break;
+    case UPGRADING:
+        if (connection->output_bytes > 0)
+            connection_flush(connection);
+        finish_upgrade(connection);
         break;
     case MQTT_CONNECTING:
     case READY:
@@ -284,21 +332,27 @@ unsigned connection_room(const struct connection *connection) {
 
 void connection_publish(struct connection *connection, uint64_t started_ns) {
     const struct load *load = connection->load;
-    uint8_t *packet = connection->output + connection->output_bytes;
+    uint8_t *start = connection->output + connection->output_bytes, *packet = start;
+    if (load->websocket)
+        packet = websocket_header(start, connection->header_bytes + load->payload_bytes);
     uint16_t id = packet_id(connection->published);
     memcpy(packet, connection->header, connection->header_bytes);
     packet[connection->header_bytes - 2] = (uint8_t)(id >> 8);
     packet[connection->header_bytes - 1] = (uint8_t)id;
     const char *payload = load->pool + payload_offset(connection->payload_salt + connection->published);
     memcpy(packet + connection->header_bytes, payload, load->payload_bytes);
-    connection->output_bytes += connection->header_bytes + load->payload_bytes;
+    connection->output_bytes += (size_t)(packet - start) + connection->header_bytes + load->payload_bytes;
     connection->started_ns[connection->published % load->window] = started_ns;
     connection->published++;
 }
 
 void connection_close(struct connection *connection) {
-    static const uint8_t disconnect[] = {0xe0, 0x00};
-    if (write_some(connection, disconnect, sizeof disconnect) == 0)
+    uint8_t disconnect[WEBSOCKET_HEADER_MAX + 2], *at = disconnect;
+    if (connection->load->websocket)
+        at = websocket_header(at, 2);
+    *at++ = 0xe0;
+    *at++ = 0x00;
+    if (write_some(connection, disconnect, (size_t)(at - disconnect)) == 0)
         fail("%s: the socket takes no DISCONNECT", connection->id);
     SSL_free(connection->ssl); /* NULL is allowed */
     if (close(connection->fd) != 0)

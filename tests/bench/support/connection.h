@@ -17,13 +17,14 @@ struct load {
     int epoll;
     uint16_t port;
     SSL_CTX *tls;          /* NULL: plain TCP */
+    bool websocket;        /* at /mqtt, each packet in a frame of its own, as most clients do */
     const char *certs;     /* directory with ID.pem for each id; used with tls */
     const char *pool;      /* payloads, see payload.h */
     size_t payload_bytes;
     unsigned window;       /* publications in flight on one connection */
 };
 
-enum stage { TCP_CONNECTING, TLS_HANDSHAKING, MQTT_CONNECTING, READY };
+enum stage { TCP_CONNECTING, TLS_HANDSHAKING, UPGRADING, MQTT_CONNECTING, READY };
 
 struct connection {
     const struct load *load;
@@ -43,6 +44,7 @@ struct connection {
     size_t output_sent;
     uint8_t input[4096];
     size_t input_bytes;
+    size_t frame_left;     /* WebSocket: bytes of the frame that is being read */
 };
 
 /* Starts to connect to 127.0.0.1 as `id`; `topic` is where it will publish. */

@@ -38,11 +38,11 @@ class Measured(msgspec.Struct, frozen=True):
     cpu_s: float
 
 
-def build(directory: Path) -> Path:
-    """Compiles the generator (needs cc and libssl-dev) and returns its path; RuntimeError with the compiler's words."""
+def build(directory: Path, main: Path = LOADGEN) -> Path:
+    """Compiles a generator (needs cc and libssl-dev) and returns its path; RuntimeError with the compiler's words."""
     directory.mkdir(parents=True, exist_ok=True)
-    program = directory / "loadgen"
-    sources = [LOADGEN, *sorted(SOURCES.glob("*.c"))]
+    program = directory / main.stem
+    sources = [main, *sorted(SOURCES.glob("*.c"))]
     command = ["cc", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-o", program, *sources, "-lssl", "-lcrypto"]
     compiled = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     if compiled.returncode != 0:
@@ -50,13 +50,17 @@ def build(directory: Path) -> Path:
     return program
 
 
-def command(program: Path, load: Load, port: int, ca: Path | None, devices: Path | None) -> list[str]:
+def command(
+    program: Path, load: Load, port: int, ca: Path | None, devices: Path | None, *, websocket: bool = False
+) -> list[str]:
     """The generator's command line; with `ca` and `devices` (a directory of ID.pem) it uses mutual TLS."""
     arguments = [program, "--port", port, "--connections", load.connections, "--window", load.window]
     arguments += ["--payload", load.payload_bytes, "--seconds", load.seconds, "--warm-up", load.warm_up_s]
     arguments += ["--rate", load.rate]
     if ca is not None and devices is not None:
         arguments += ["--ca", ca, "--certs", devices]
+    if websocket:
+        arguments += ["--websocket"]
     return [str(argument) for argument in arguments]
 
 

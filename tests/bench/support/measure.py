@@ -20,7 +20,7 @@ class Case(msgspec.Struct, frozen=True):
     """A column of the benchmark: how devices connect and how much each has in flight."""
 
     transport: str
-    """ "plain" or "tls" (mutual)."""
+    """ "plain", "tls" (mutual), "ws", "wss" (mutual)."""
     window: int
 
 
@@ -97,9 +97,11 @@ def measure(
     """Runs the load against the server that listens at the site's ports; `position` where something is forwarded."""
     meter = _Meter(processes, position)
     base = position.read() if position is not None else 0
-    tls = case.transport == "tls"
-    port, ca, devices = (site.tls_port, site.ca, site.devices) if tls else (site.plain_port, None, None)
-    measured, total = load.run(load.command(generator, wanted, port, ca, devices), meter.read, meter.read)
+    transport = case.transport
+    ca, devices = (site.ca, site.devices) if transport in ("tls", "wss") else (None, None)
+    websocket = transport in ("ws", "wss")
+    command = load.command(generator, wanted, site.ports[transport], ca, devices, websocket=websocket)
+    measured, total = load.run(command, meter.read, meter.read)
     forwarding = _forwarding(meter, measured, position, base + total) if position is not None else None
     cpu_s = {**meter.cpu_s(), "loadgen": measured.cpu_s}
     resident = {role: sum(map(resident_bytes, pids)) for role, pids in processes.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -91,3 +91,14 @@ def show(console: Console, results: Sequence[Result]) -> None:
         console.print(_table("Forwarding into Kafka", FORWARDING_COLUMNS, rows))
     for line in aims_missed(results):
         console.print(f"[red]above the aim[/]: {line}", highlight=False)
+
+
+def show_ratios(console: Console, results: Sequence[Result], compared: Mapping[str, str]) -> None:
+    """What each transport costs the device side beside the one that it is compared with, in the same run."""
+    costs = {result.case: result.cpu_us_per_message["device"] for result in results if result.server == "busbridge"}
+    for case, cost in costs.items():
+        other = costs.get(Case(compared.get(case.transport, ""), case.window))
+        if other:
+            more = f"{cost - other:.1f} µs a message more than {compared[case.transport]}"
+            name = f"{case.transport}, window {case.window}"
+            console.print(f"{name}: {more}, {cost / other:.2f} times as much", highlight=False)

@@ -18,8 +18,16 @@ class Site(msgspec.Struct, frozen=True):
     private_key: Path
     devices: Path
     """Directory of ID.pem, one for each device."""
-    plain_port: int
-    tls_port: int
+    ports: dict[str, int]
+    """By transport: "plain", "tls", "ws", "wss"."""
+
+    @property
+    def plain_port(self) -> int:
+        return self.ports["plain"]
+
+    @property
+    def tls_port(self) -> int:
+        return self.ports["tls"]
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -36,4 +44,5 @@ def make_certificates(directory: Path, connections: int) -> Site:
     devices.mkdir()
     for number in range(1, connections + 1):
         authority.device(f"dev-{number:05d}", into=devices)
-    return Site(authority.pem, certificate, private_key, devices, free_port(), free_port())
+    ports = {transport: free_port() for transport in ("plain", "tls", "ws", "wss")}
+    return Site(authority.pem, certificate, private_key, devices, ports)
