@@ -47,6 +47,11 @@ class Tls(msgspec.Struct, frozen=True):
     client_ca: Path
     crl: Path | None = None
     min_version: Literal["1.2", "1.3"] = "1.3"
+    renew_from: Path | None = None
+    """A CA's directory (`busbridge certs init`): the daemon renews the server's certificate itself, when less than a
+    third of `renew_life` is left. Best a CA of its own, for servers only, for its key lies on the gateway."""
+    renew_life: Timeout = 90 * 24 * 3600.0
+    """Of each certificate that is made so."""
 
 
 class Listener(msgspec.Struct, frozen=True):

@@ -33,6 +33,7 @@ from bridge.device_side.lock import DirectoryLock, Locked
 from bridge.device_side.overview import Overview
 from bridge.device_side.pipeline import Pipeline
 from bridge.device_side.reload import Reload
+from bridge.device_side.renewal import Renewal
 from bridge.device_side.retained import Retained
 from bridge.device_side.sealers import make_sealers, read_keys
 from bridge.device_side.supervisor import BusSide
@@ -151,6 +152,7 @@ class Daemon:
         self._spawn(self._desk.sweep())
         self._spawn(self._desk.keep_messages())
         self._spawn(self._reload.watch())
+        self._spawn(Renewal(self._config.listeners, lambda: self._clock.wall_ns() / 1e9).run())
         if (interval_s := self._config.mqtt.sys_interval) > 0:
             topics = SysTopics(self._broker, version("busbridge"), self._loop.time())
             self._spawn(self._desk.tell_figures(topics, interval_s))

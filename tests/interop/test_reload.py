@@ -13,6 +13,8 @@ import pytest
 
 from bridge.log.record import decode_context, decode_headers
 from bridge.security import envelope, keys
+from bridge.security.ca_directory import CaDirectory
+from bridge.security.pki import Validity
 from bridge.security.recipient import PrivateKey
 from tests.bench.support.certificates import Authority
 from tests.interop.conftest import NewGateway
@@ -152,6 +154,31 @@ def test_what_needs_a_restart_is_named_and_sighup_reads_too(gateway: Gateway) ->
     edit(gateway, 'lane = "alarm"', 'lane = "urgent"')
     gateway.signal(signal.SIGHUP)
     wait_until(lambda: "in force from the next start on: routes" in gateway.log(), "a word about it")
+
+
+def test_the_gateway_renews_its_own_certificate_and_nobody_notices(new_gateway: NewGateway) -> None:
+    made = new_gateway()
+    ca = CaDirectory.create(made.directory / "server-ca", "servers", ["localhost"])
+    for name in ("server.pem", "server.key"):
+        shutil.copyfile(ca.directory / name, made.authority.directory / name)
+    edit(made, 'client_ca = "', f'renew_from = "{ca.directory}", renew_life = "90 s", client_ca = "')
+    trusts = Authority(made.directory / "servers")  # (its certificate is put aside for the servers' CA)
+    shutil.copyfile(ca.directory / "ca.pem", trusts.pem)
+    ca.renew_server(
+        *(made.authority.directory / name for name in ("server.pem", "server.key")), Validity.days(25 / 86_400)
+    )
+    gateway = made.start()
+    certificate = gateway.authority.device("dev-1")
+
+    def serial() -> int:
+        with device(gateway, certificate, trusts=trusts) as shown:
+            assert isinstance(shown.sock, ssl.SSLSocket)
+            return int(str((shown.sock.getpeercert() or {})["serialNumber"]), 16)
+
+    with device(gateway, gateway.authority.device("dev-2"), trusts=trusts) as standing:
+        wait_until(lambda: "renewed " in gateway.log(), "renewed")
+        wait_until(lambda: serial() != old.serial_number, "the new one is shown")
+        assert pings(standing)
 
 
 def test_readers_change_without_a_gap(new_gateway: NewGateway) -> None:
