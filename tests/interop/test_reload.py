@@ -164,7 +164,7 @@ def test_the_gateway_renews_its_own_certificate_and_nobody_notices(new_gateway: 
     edit(made, 'client_ca = "', f'renew_from = "{ca.directory}", renew_life = "90 s", client_ca = "')
     trusts = Authority(made.directory / "servers")  # (its certificate is put aside for the servers' CA)
     shutil.copyfile(ca.directory / "ca.pem", trusts.pem)
-    ca.renew_server(
+    old = ca.renew_server(
         *(made.authority.directory / name for name in ("server.pem", "server.key")), Validity.days(25 / 86_400)
     )
     gateway = made.start()
