@@ -29,13 +29,18 @@ def decode(first: int, body: bytes, version: int) -> Packet:
     if row is None or (first >> 4 == PacketType.AUTH and version < 5):
         raise malformed(f"packet type {first >> 4} is reserved")
     function, flags = row
-    if flags is not None and first & 0x0F != flags:
+    if flags is not None and first & _flags_used(flags, version) != flags:
         raise malformed(f"flags 0x{first & 0x0F:x} of {PacketType(first >> 4).name} are reserved [MQTT-2.1.3-1]")
     reader = Reader(body)
     packet = function(reader, first, version)
     if reader.more():
         raise malformed(f"{PacketType(first >> 4).name} is longer than its content")
     return packet
+
+
+def _flags_used(flags: int, version: int) -> int:
+    """3.1 leaves flags without a use to the sender, and repeats PUBREL, SUBSCRIBE and UNSUBSCRIBE with DUP."""
+    return 0x0F if version != 3 else flags
 
 
 def answering_version(body: bytes) -> int:
@@ -97,7 +102,7 @@ def _connect(reader: Reader, first: int, version: int) -> packets.Connect:
 
 
 def _check_connect_flags(flags: int, version: int) -> None:
-    if flags & 0x01:
+    if flags & 0x01 and version > 3:  # 3.1 has no use for it and no rule
         raise malformed("the reserved flag of CONNECT is set [MQTT-3.1.2-3]")
     if flags & 0x18 == 0x18:
         raise malformed("will QoS 3 [MQTT-3.1.2-12]")

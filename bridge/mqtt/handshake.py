@@ -7,6 +7,7 @@ import msgspec
 from bridge.config import Mqtt
 from bridge.message import Message
 from bridge.mqtt import packets
+from bridge.mqtt.encode import encode
 from bridge.mqtt.errors import PeerError
 from bridge.mqtt.events import ConnectRequested, Will
 from bridge.mqtt.inbound import is_as_said
@@ -20,6 +21,8 @@ EXPIRY_NEVER_S = 0xFFFF_FFFF
 PACKET_IDS = 0xFFFF
 """The Receive Maximum of who names none (MQTT5 §3.1.2.11.3): as many as there are packet identifiers."""
 PACKET_SIZE_MAX = VARINT_MAX + 5
+ASSIGNED_ID_MAX = 23
+"""Bytes of a client id that the broker makes up: what every server has to take [MQTT-3.1.3-5]."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -58,14 +61,28 @@ def terms(connect: packets.Connect, limits: Mqtt) -> Terms:
         password=connect.password,
         properties=connect.properties,
     )
+    offer = _offer(connect, request, limits) if connect.version >= 5 else {}
+    _check_room(connect, offer)
     return Terms(
         request,
         send_window=min(_number(connect.properties, Property.RECEIVE_MAXIMUM, PACKET_IDS), limits.inflight_max),
-        send_max_bytes=_number(connect.properties, Property.MAXIMUM_PACKET_SIZE, PACKET_SIZE_MAX),
+        send_max_bytes=packet_size_max(connect),
         send_aliases=min(_number(connect.properties, Property.TOPIC_ALIAS_MAXIMUM, 0), limits.topic_alias_maximum),
         receive_window=limits.receive_maximum if connect.version >= 5 else PACKET_IDS,
-        properties=_offer(connect, request, limits) if connect.version >= 5 else {},
+        properties=offer,
     )
+
+
+def packet_size_max(connect: packets.Connect) -> int:
+    """Bytes of the largest packet the client takes [MQTT-3.1.2-24]."""
+    return _number(connect.properties, Property.MAXIMUM_PACKET_SIZE, PACKET_SIZE_MAX)
+
+
+def _check_room(connect: packets.Connect, offer: Properties) -> None:
+    """CONNACK holds our limits and cannot leave them out: the client would take the standard's defaults for ours."""
+    assigned: Properties = {} if connect.client_id else {Property.ASSIGNED_CLIENT_IDENTIFIER: "x" * ASSIGNED_ID_MAX}
+    if len(encode(packets.Connack(0, False, offer | assigned), connect.version)) > packet_size_max(connect):
+        raise PeerError(Reason.PACKET_TOO_LARGE, "")
 
 
 def _number(properties: Properties, identifier: Property, default: int) -> int:

@@ -11,6 +11,7 @@ a step waits with it, so that the order stays.
 from __future__ import annotations
 
 from collections import deque
+from math import ceil
 
 from bridge.mqtt import packets
 from bridge.mqtt.copies import NO_ALIAS, Alias, Copies, publish
@@ -21,6 +22,8 @@ from bridge.mqtt.session_state import Outgoing, SessionState
 
 _SHORT_TOPIC = 3
 """Characters: an alias takes as many bytes."""
+_ROUNDING_S = 1e-3
+"""What sums of clock readings may be off: whole seconds of waiting count, and none of it counts as one more to live."""
 
 
 class Outbound:
@@ -202,7 +205,7 @@ class Outbound:
 
         What was begun is repeated though it has expired [MQTT-4.4.0-1].
         """
-        left_s = None if item.expires is None else max(0, int(item.expires - now))
+        left_s = None if item.expires is None else max(0, ceil(item.expires - now - _ROUNDING_S))
         alias = self._alias(item.message.topic) if self._aliases_max else NO_ALIAS
         if copies is not None:
             packet = copies.packet(item, self._version, left_s, alias)

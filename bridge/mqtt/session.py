@@ -17,10 +17,10 @@ from bridge.mqtt import packets, reasons
 from bridge.mqtt.copies import Copies
 from bridge.mqtt.decode import answering_version, decode
 from bridge.mqtt.encode import PINGRESP, encode
-from bridge.mqtt.errors import PeerError, protocol_error
+from bridge.mqtt.errors import PeerError, malformed, protocol_error
 from bridge.mqtt.events import Disconnected, Event, SubscribeRequested, UnsubscribeRequested
 from bridge.mqtt.framing import remaining_length
-from bridge.mqtt.handshake import Terms, terms
+from bridge.mqtt.handshake import Terms, packet_size_max, terms
 from bridge.mqtt.inbound import Inbound
 from bridge.mqtt.outbound import Outbound
 from bridge.mqtt.packets import Packet, PacketType, Properties
@@ -29,6 +29,9 @@ from bridge.mqtt.reasons import Reason, describe, return_code
 from bridge.mqtt.session_state import SessionState, outgoing
 from bridge.mqtt.subscription import Subscription
 from bridge.mqtt.topics import check_filter
+
+_SERVERS_OWN = frozenset((PacketType.CONNACK, PacketType.SUBACK, PacketType.UNSUBACK, PacketType.PINGRESP))
+"""From a client they break the protocol, whatever is in them."""
 
 
 class Session:
@@ -46,6 +49,8 @@ class Session:
         self._limits = limits
         self._output_max = output_max
         self._terms: Terms | None = None
+        self._send_max_bytes: float = math.inf
+        """Of one packet to the client; known from CONNECT on."""
         self._inbound: Inbound | None = None
         self._outbound: Outbound | None = None
         self._heard = 0.0
@@ -113,12 +118,14 @@ class Session:
                 else:
                     header = remaining_length(data, at + 1, end, self.version)
                     if header is None:
+                        _check_type(first)
                         break
                     size, start = header
             stop = start + size
             if stop - at > most:
                 raise PeerError(Reason.PACKET_TOO_LARGE, f"a packet of {stop - at} bytes, over {most}")
             if stop > end:
+                _check_type(first)
                 self._needed = stop - at
                 break
             shape = shapes.get(first)
@@ -149,6 +156,8 @@ class Session:
             if first >> 4 != PacketType.CONNECT:
                 raise protocol_error("the first packet is not CONNECT [MQTT-3.1.0-1]")
             self.version = answering_version(body)
+        if first >> 4 in _SERVERS_OWN:
+            raise protocol_error(f"{PacketType(first >> 4).name} from a client")
         packet = decode(first, body, self.version)
         handler = self._HANDLERS.get(type(packet))
         if handler is None:
@@ -206,6 +215,8 @@ class Session:
         pattern = self._limits.response_information
         if pattern is not None and agreed.request.properties.get(Property.REQUEST_RESPONSE_INFORMATION):
             properties[Property.RESPONSE_INFORMATION] = pattern.replace("{device}", state.client_id)
+            if len(encode(packets.Connack(0, present, properties), self.version)) > self._send_max_bytes:
+                del properties[Property.RESPONSE_INFORMATION]  # the only one that may be left out
         self._output.append(encode(packets.Connack(0, present, properties), self.version))
         state.version, state.expiry_s = self.version, agreed.request.expiry_s
         self.state, self.client_id = state, state.client_id
@@ -313,7 +324,7 @@ class Session:
         if self.closed or self._terms is None:
             return
         data = encode(packet, self.version)
-        if len(data) > self._terms.send_max_bytes:
+        if len(data) > self._send_max_bytes:
             self.disconnect(Reason.IMPLEMENTATION_SPECIFIC_ERROR, "the answer is larger than the client takes")
             return
         self._output.append(data)
@@ -326,11 +337,10 @@ class Session:
 
     def _say(self, kind: type[packets.Connack | packets.Disconnect], reason: int, text: str) -> None:
         """CONNACK or DISCONNECT, its text left out where it makes the packet too large [MQTT-3.14.2-3]."""
-        most = self._terms.send_max_bytes if self._terms is not None else math.inf
         texts: Properties = {Property.REASON_STRING: text} if text else {}
         for properties in (texts, {}):
             data = encode(kind(reason=reason, properties=properties), self.version)
-            if len(data) <= most:
+            if len(data) <= self._send_max_bytes:
                 self._output.append(data)
                 return
 
@@ -344,6 +354,7 @@ class Session:
     def _on_connect(self, packet: packets.Connect, events: list[Event]) -> None:
         if self._terms is not None:
             raise protocol_error("a second CONNECT [MQTT-3.1.0-2]")
+        self._send_max_bytes = packet_size_max(packet)
         agreed = terms(packet, self._limits)
         self._terms = agreed
         self.client_id = packet.client_id
@@ -413,3 +424,9 @@ class Session:
         packets.Disconnect: _on_disconnect,
     }
     """What a client may send. AUTH is not there: no method was agreed [MQTT-4.12.0-6]."""
+
+
+def _check_type(first: int) -> None:
+    """Of a packet that is not all there: what can only be wrong is not waited for."""
+    if not first >> 4:
+        raise malformed("packet type 0 is reserved")

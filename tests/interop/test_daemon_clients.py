@@ -142,6 +142,7 @@ def test_the_older_connection_is_told_that_it_was_taken_over_and_the_device_stay
         assert broker.presence(name)["reason"] == "disconnected"
 
 
+@pytest.mark.mqtt311("MQTT-3.3.5-2")
 def test_what_is_not_allowed_is_refused_in_5_and_ends_the_connection_in_3_1_1(broker: Gateway, name: str) -> None:
     with Device(broker.port, name, V5) as device:
         assert device.publish("devices/somebody-else/telemetry/x", b"x", 1) == 0x87

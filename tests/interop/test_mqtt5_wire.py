@@ -9,7 +9,7 @@ import pytest
 from tests.interop import properties as props
 from tests.interop.gateway import Gateway
 from tests.interop.properties import Properties
-from tests.interop.wire import DISCONNECT, PUBACK, PUBCOMP, PUBREC, PUBREL, Wire, packet, publish
+from tests.interop.wire import DISCONNECT, PINGRESP, PUBACK, PUBCOMP, PUBREC, PUBREL, Wire, packet, publish
 
 PACKET_TOO_LARGE, ALIAS_INVALID, RECEIVE_MAXIMUM_EXCEEDED = 0x95, 0x94, 0x93
 
@@ -183,3 +183,20 @@ def test_what_is_too_large_for_the_gateway_ends_the_connection(meeting: Gateway,
         assert wire.receive()[0] == 0xD0
         wire.publish(f"open/{name}", bytes(2049 - overhead), 0)
         assert said(wire) == PACKET_TOO_LARGE
+
+
+@pytest.mark.parametrize(("handling", "at_first", "again"), [(0, True, True), (1, True, False), (2, False, False)])
+@pytest.mark.mqtt("MQTT-3.3.1-9", "MQTT-3.3.1-10", "MQTT-3.3.1-11")
+def test_retain_handling(meeting: Gateway, name: str, talker: Wire, handling: int, at_first: bool, again: bool) -> None:
+    topic = f"open/{name}"
+    kept = publish(topic, b"kept", 1, 1, version=5)
+    talker.send(bytes((kept[0] | 1,)) + kept[1:])
+    assert talker.packet_ids(PUBACK, 1) == [1]
+    with connect(meeting, name) as wire:
+        wire.connected()
+        for expected in (at_first, again):
+            assert wire.subscribe(topic, 1 | handling << 4) == 1
+            if expected:
+                assert wire.publication().payload == b"kept"
+            wire.send(packet(0xC0))
+            assert wire.receive()[0] == PINGRESP

@@ -139,6 +139,7 @@ def test_without_a_certificate_nothing_is_upgraded(site: Site) -> None:
 
 
 @pytest.mark.mqtt("MQTT-6.0.0-4")
+@pytest.mark.mqtt311("MQTT-6.0.0-4")
 def test_a_good_upgrade_agrees_on_the_subprotocol_and_on_no_extension(site: Site) -> None:
     head = Peer(site.ws_port, request(Sec_WebSocket_Extensions="permessage-deflate")).head()
     assert head.startswith("HTTP/1.1 101 ")
@@ -187,6 +188,7 @@ def test_pages_of_the_gateways_own_host_and_of_those_named_may_connect(site: Sit
 
 
 @pytest.mark.mqtt("MQTT-6.0.0-2")
+@pytest.mark.mqtt311("MQTT-6.0.0-2")
 def test_packets_may_be_cut_by_frames_and_frames_may_hold_many(site: Site) -> None:
     peer = Peer(site.ws_port)
     peer.head()
@@ -216,6 +218,7 @@ def test_pings_are_answered(peer: Peer) -> None:
     ids=["text", "unmasked", "opcode", "close", "close-without-code"],
 )
 @pytest.mark.mqtt("MQTT-6.0.0-1")
+@pytest.mark.mqtt311("MQTT-6.0.0-1")
 def test_what_is_no_binary_frame_ends_the_connection_with_its_code(peer: Peer, data: bytes, code: int) -> None:
     peer.sock.sendall(data)
     assert peer.frame() == (CLOSE, struct.pack(">H", code))

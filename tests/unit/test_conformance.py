@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support import paho_topics
-from tests.support.conformance import NOT_FOR_US, PAGE, marks, page, statements
+from tests.support.conformance import NOT_FOR_US, PAGE, marks, page, standings, statements
 
 
 def test_the_page_is_current() -> None:
     assert PAGE.read_text() == page(), "./dev docs writes it anew"
 
 
-def test_every_mark_and_every_exception_names_a_statement() -> None:
-    known = {statement.number for statement in statements()}
-    assert len(known) == len(statements())
-    assert set(marks()) <= known
-    assert set(NOT_FOR_US) <= known
-    assert not set(NOT_FOR_US) & set(marks())
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_every_mark_and_every_exception_names_a_statement(version: str) -> None:
+    listed, found = statements(version), marks()
+    known = {statement.number for statement in listed}
+    assert len(known) == len(listed)
+    assert set(found.mqtt5 if version == "5" else found.mqtt311) <= known
+    assert set(NOT_FOR_US[version]) <= known
+    assert not [each.number for each in listed if each.number in NOT_FOR_US[version] and found.holding(each, version)]
+
+
+def test_the_numbers_of_mqtt_5_that_3_1_1_is_held_by_exist() -> None:
+    known = {statement.number for statement in statements("5")}
+    assert {number for each in statements("3.1.1") for number in each.as_in_5} <= known
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_no_statement_is_open(version: str) -> None:
+    assert [each.number for each, standing, _ in standings(version) if standing == "open"] == []
 
 
 def test_every_topic_of_the_paho_interoperability_tests_has_a_test() -> None:

@@ -43,6 +43,16 @@ def test_members_have_their_turns_and_each_message_goes_to_one(gateway: Local) -
     assert [peer.payloads() for peer in peers] == [["0", "3", "6"], ["1", "4", "7"], ["2", "5", "8"]]
 
 
+@pytest.mark.parametrize(("granted", "published", "expected"), [(0, 2, 0), (1, 2, 1), (2, 1, 1), (2, 2, 2)])
+@pytest.mark.mqtt("MQTT-4.8.2-3")
+def test_each_member_has_its_own_quality(gateway: Local, granted: int, published: int, expected: int) -> None:
+    """[MQTT-4.8.2-3]."""
+    peers = [member(gateway, name, Subscription("$share/g/a/+", qos)) for name, qos in (("a", granted), ("b", 2))]
+    for _ in peers:
+        gateway.tell("a/b", qos=published)
+    assert [message.qos for peer in peers for message in peer.messages()] == [expected, published]
+
+
 def test_groups_and_plain_subscriptions_are_apart(gateway: Local) -> None:
     """Each group has its copy, and a member that subscribes by itself too has one more."""
     peer = member(gateway, "a")

@@ -49,6 +49,7 @@ def test_without_a_delay_it_goes_out_at_once(wills: Wills, said: Said) -> None:
     assert said == ["d gone"]
 
 
+@pytest.mark.mqtt("MQTT-3.1.2-7", "MQTT-3.1.2-8")
 def test_it_waits_for_its_delay(wills: Wills, said: Said) -> None:
     leave(wills, "d", 5)
     wills.publish_due(14.9)

@@ -74,6 +74,7 @@ def test_where_nobody_asked_for_the_check_it_is_passed_on() -> None:
     assert message.properties == UTF8
 
 
+@pytest.mark.mqtt("MQTT-3.1.2-29")
 def test_who_wants_no_problem_information_gets_no_reason_strings_but_at_the_end() -> None:
     """[MQTT-3.1.2-29]: DISCONNECT may have one, acknowledgements may not."""
     link = Link(5, STRICT).connect(properties={Property.REQUEST_PROBLEM_INFORMATION: 0})

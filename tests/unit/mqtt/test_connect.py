@@ -15,6 +15,7 @@ from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason, describe
 from bridge.mqtt.session import Session
 from bridge.mqtt.session_state import SessionState
+from bridge.mqtt.subscription import Subscription
 from tests.unit.mqtt.support import LIMITS, Link
 
 
@@ -54,6 +55,21 @@ def test_connack_says_what_the_server_offers() -> None:
             Property.SHARED_SUBSCRIPTION_AVAILABLE: 1,
         },
     )
+
+
+@pytest.mark.mqtt("MQTT-3.1.3-10", "MQTT-3.3.2-4", "MQTT-3.3.2-18")
+@pytest.mark.parametrize("indicator", [0, 1])
+def test_the_properties_of_a_will_reach_its_readers_as_they_were_and_in_their_order(indicator: int) -> None:
+    pairs = [("b", "1"), ("a", "2"), ("b", "3")]
+    options: dict[int, object] = {Property.USER_PROPERTY: pairs, Property.PAYLOAD_FORMAT_INDICATOR: indicator}
+    will = _request(Link(5), packets.Connect("c", will=Message("t", b"gone"), will_properties=options)).will
+    assert will is not None
+    reader = Link(5).connect()
+    reader.answers()
+    reader.session.deliver(will.message, Subscription("#"))
+    (came,) = reader.answers()
+    assert isinstance(came, Message)
+    assert came.properties == options
 
 
 @pytest.mark.mqtt("MQTT-3.2.2-21")
@@ -109,7 +125,7 @@ def test_an_assigned_client_id_is_told() -> None:
         (4, Reason.MALFORMED_PACKET, ""),
     ],
 )
-@pytest.mark.mqtt("MQTT-3.2.2-6", "MQTT-3.2.2-7", "MQTT-3.2.2-8")
+@pytest.mark.mqtt("MQTT-3.1.3-8", "MQTT-3.1.4-2", "MQTT-3.2.2-6", "MQTT-3.2.2-7", "MQTT-3.2.2-8")
 def test_refuse(version: int, reason: Reason, said: str) -> None:
     """A reason without a return code in 3.1.1 closes without CONNACK [MQTT-3.2.2-6]."""
     link = Link(version)
@@ -223,3 +239,15 @@ def test_the_brokers_mistakes_are_its_own() -> None:
 def test_reasons_in_words() -> None:
     assert describe(0x93) == "receive maximum exceeded"
     assert describe(0x77) == "0x77"
+
+
+@pytest.mark.parametrize("again", ["6a 02 0001", "8a 06 0001 0001 61 00", "aa 05 0001 0001 61", "c8 00", "ef 00"])
+def test_flags_that_3_1_does_not_forbid_are_no_mistake(again: str) -> None:
+    """A client of 3.1 repeats PUBREL and its requests with DUP; MQIsdp with a stray connect flag is let in too."""
+    link = Link(3)
+    (request,) = link.send_bytes(bytes.fromhex("14 0f 0006 4d5149736470 03 03 000a 0001 63"))
+    assert isinstance(request, ConnectRequested)
+    link.session.accept(SessionState("c", 3, 0, LIMITS), present=False, now=0.0)
+    assert not any(
+        isinstance(each, Disconnected) and not each.by_client for each in link.send_bytes(bytes.fromhex(again))
+    )

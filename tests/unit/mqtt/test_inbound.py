@@ -72,6 +72,7 @@ def test_puback_comes_when_told(version: int) -> None:
     assert link.answers() == [packets.Puback(7)]
 
 
+@pytest.mark.mqtt("MQTT-3.4.2-1", "MQTT-3.5.2-1", "MQTT-4.3.3-9")
 def test_a_refusal_has_its_reason_in_version_5_only(version: int) -> None:
     link = _open(version)
     link.session.acknowledge(_only(link.send(_publish(1, 7))), Reason.NOT_AUTHORIZED)
@@ -222,7 +223,7 @@ def test_version_3_1_1_has_no_receive_maximum() -> None:
     assert not link.session.closed
 
 
-@pytest.mark.mqtt("MQTT-3.3.2-10")
+@pytest.mark.mqtt("MQTT-3.3.2-12")
 def test_topic_aliases() -> None:
     """Set, used, set anew, each as its topic (3.3.2.3.4); the alias itself is no property of the message."""
     link = _open(5)

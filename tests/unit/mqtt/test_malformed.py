@@ -15,6 +15,8 @@ MALFORMED, PROTOCOL = Reason.MALFORMED_PACKET, Reason.PROTOCOL_ERROR
 
 BOTH = [
     ("00 00", MALFORMED, "packet type 0 is reserved (2.1.2)"),
+    ("0a c0", MALFORMED, "packet type 0 is reserved, whatever would follow (2.1.2)"),
+    ("00 05 00", MALFORMED, "packet type 0 is reserved, whatever would follow (2.1.2)"),
     ("36 05 0001 61 0001", MALFORMED, "QoS 3 [MQTT-3.3.1-4]"),
     ("38 04 0001 61 00", MALFORMED, "DUP at QoS 0 [MQTT-3.3.1-2]"),
     ("30 02 0005", MALFORMED, "a topic longer than the packet"),
@@ -37,6 +39,8 @@ BOTH = [
     ("c1 00", MALFORMED, "flags of PINGREQ [MQTT-2.1.3-1]"),
     ("e1 00", MALFORMED, "flags of DISCONNECT [MQTT-3.14.1-1]"),
     ("d0 00", PROTOCOL, "PINGRESP from a client"),
+    ("90 00", PROTOCOL, "SUBACK from a client, whatever is in it"),
+    ("b1 00", PROTOCOL, "UNSUBACK from a client, whatever is in it"),
     ("30 ff ff ff ff 01", MALFORMED, "five bytes of remaining length (2.1.4)"),
     ("10 0d 0004 4d515454 05 02 0000 00 0000", PROTOCOL, "a second CONNECT [MQTT-3.1.0-2]"),
 ]
@@ -75,6 +79,7 @@ ONLY_5 = [
     ("e0 01 05", PROTOCOL, "a reason that is none [MQTT-3.14.2-1]"),
     ("e0 07 00 05 11 00000001", PROTOCOL, "an expiry for a session that had none (3.14.2.2.2)"),
     ("f0 00", PROTOCOL, "AUTH without a method [MQTT-4.12.0-6]"),
+    ("f1 00", MALFORMED, "flags of AUTH [MQTT-3.15.1-1]"),
     ("62 02 0007", None, "PUBREL of an unknown id is answered, not punished (4.3.3)"),
 ]
 ONLY_4 = [
@@ -116,6 +121,7 @@ _ROWS = ((4, BOTH), (5, BOTH), (5, ONLY_5), (4, ONLY_4))
     "MQTT-3.10.3-2",
     "MQTT-3.14.1-1",
     "MQTT-3.14.2-1",
+    "MQTT-3.15.1-1",
     "MQTT-4.7.1-1",
     "MQTT-4.7.3-1",
     "MQTT-4.12.0-6",
@@ -174,8 +180,13 @@ CONNECTS = [
     "MQTT-3.1.2-11",
     "MQTT-3.1.2-12",
     "MQTT-3.1.2-13",
+    "MQTT-3.1.4-1",
     "MQTT-4.12.0-1",
 )
+@pytest.mark.mqtt311(
+    "MQTT-3.1.0-1", "MQTT-3.1.2-1", "MQTT-3.1.2-2", "MQTT-3.1.2-3", "MQTT-3.1.2-22", "MQTT-3.1.3-7", "MQTT-3.1.3-8",
+    "MQTT-3.1.4-1",
+)  # fmt: skip
 def test_a_bad_connect_is_refused(data: str, answered_in: int, reason: Reason, clause: str) -> None:
     """`answered_in`: the version of the CONNACK; 0: the connection ends without a word."""
     session = Session(Mqtt(max_packet_size=1000) if "7f" in data else Mqtt())

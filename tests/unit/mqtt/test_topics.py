@@ -63,7 +63,8 @@ def test_matching_agrees_with_a_regular_expression(pattern: str, topic: str) -> 
 
 
 @pytest.mark.parametrize("name", ["", "a/+", "#", "a\0b", "a" * 65_536, "\ud800"])
-@pytest.mark.mqtt("MQTT-4.7.0-1", "MQTT-4.7.3-1")
+@pytest.mark.mqtt("MQTT-4.7.0-1", "MQTT-4.7.3-1", "MQTT-4.7.3-2", "MQTT-4.7.3-3")
+@pytest.mark.mqtt311("MQTT-4.7.1-1", "MQTT-4.7.3-2", "MQTT-4.7.3-3")
 def test_invalid_names(name: str) -> None:
     assert not is_valid_name(name)
 
@@ -72,7 +73,8 @@ def test_invalid_names(name: str) -> None:
     "pattern",
     ["", "a/#/b", "a#", "sport+", "+a/b", "a/b+", "$share/", "$share//a", "$share/g", "$share/g/", "$share/+/a", "a\0"],
 )
-@pytest.mark.mqtt("MQTT-4.7.1-1", "MQTT-4.7.1-2", "MQTT-4.7.3-1")
+@pytest.mark.mqtt("MQTT-4.7.1-1", "MQTT-4.7.1-2", "MQTT-4.7.3-1", "MQTT-4.7.3-2", "MQTT-4.8.2-1", "MQTT-4.8.2-2")
+@pytest.mark.mqtt311("MQTT-4.7.1-2", "MQTT-4.7.1-3", "MQTT-4.7.3-2")
 def test_invalid_filters(pattern: str) -> None:
     assert not is_valid_filter(pattern)
 
