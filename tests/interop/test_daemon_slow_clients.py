@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.interop.gateway import Gateway, wait_until
-from tests.interop.wire import PUBACK, SUBACK, Wire, publish, subscribe
+from tests.interop.wire import PUBACK, PUBCOMP, PUBREC, SUBACK, Wire, packet, publish, pubrel, subscribe
 
 MIB = 1 << 20
 GROWTH_MAX_BYTES = 24 * MIB
@@ -94,3 +95,55 @@ def test_many_that_never_read_at_once(broker: Gateway, neighbour: Wire) -> None:
             check(neighbour)
         assert broker.memory() - before < 10 * 4 * MIB
     check(neighbour)
+
+
+BATCH, BATCHES = 100, 80
+STUCK = [(qos, secure) for qos in (0, 1, 2) for secure in (False, True)]
+STUCK_GROWTH_MAX_BYTES = 20 * MIB
+"""16 MB pass by; what the six do not take in would be three times as much."""
+
+
+@pytest.fixture
+def stuck(meeting: Gateway) -> Iterator[list[Wire]]:
+    """Subscribers at every QoS, over TCP and over TLS, that read nothing from now on."""
+    with contextlib.ExitStack() as stack:
+        wires = []
+        for qos, secure in STUCK:
+            name = f"still-{qos}-{'tls' if secure else 'tcp'}"
+            context = None
+            if secure:
+                context = ssl.create_default_context(cafile=str(meeting.authority.pem))
+                context.load_cert_chain(meeting.authority.device(name))
+            port = meeting.tls_port if secure else meeting.port
+            wires.append(stack.enter_context(Wire(port, name, tls=context)))
+            wires[-1].connected()
+            assert wires[-1].subscribe("open/stuck", qos) == qos
+        yield wires
+
+
+def publish_batch(talker: Wire, number: int) -> None:
+    """At QoS 2, to the end of every hand-shake."""
+    identifiers = range(1, BATCH + 1)
+    payloads = (b"%06d" % (number * BATCH + each) + bytes(1900) for each in identifiers)
+    bodies = zip(payloads, identifiers, strict=True)
+    talker.send(b"".join(publish("open/stuck", payload, 2, identifier) for payload, identifier in bodies))
+    assert talker.packet_ids(PUBREC, BATCH) == list(identifiers)
+    talker.send(b"".join(map(pubrel, identifiers)))
+    assert talker.packet_ids(PUBCOMP, BATCH) == list(identifiers)
+
+
+def test_subscribers_that_are_stuck_cost_their_neighbour_nothing(meeting: Gateway, stuck: list[Wire]) -> None:
+    with Wire(meeting.port, "busy-talker") as talker, Wire(meeting.port, "awake") as awake:
+        talker.connected(), awake.connected()
+        assert awake.subscribe("open/stuck", 1) == 1
+        before = meeting.memory()
+        for batch in range(BATCHES):
+            publish_batch(talker, batch)
+            for number in range(1, BATCH + 1):
+                got = awake.publication()
+                assert int(got.payload[:6]) == batch * BATCH + number
+                awake.send(packet(PUBACK, got.packet_id.to_bytes(2, "big")))
+        assert meeting.memory() - before < STUCK_GROWTH_MAX_BYTES
+        for (qos, _), wire in zip(STUCK, stuck, strict=True):
+            first = wire.publication()
+            assert (first.payload[:6], first.qos) == (b"000001", qos), "it was stuck, not gone"
