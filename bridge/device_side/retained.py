@@ -14,9 +14,9 @@ import msgspec
 
 from bridge.config import Limits
 from bridge.device_side.cold import ColdStore
+from bridge.device_side.topic_tree import TopicTree
 from bridge.message import Message
 from bridge.mqtt.properties import Property
-from bridge.mqtt.topics import matches
 
 
 class _Stored(Message, omit_defaults=True, gc=False):
@@ -53,15 +53,19 @@ class Retained:
         self._now = now
         self._wall = wall
         self._messages: dict[str, Message] = {}
+        self._topics = TopicTree()
         self._expires: dict[str, float] = {}
         """By topic, of those that expire: a reading of the loop's clock."""
+        self._next_expiry = _NEVER
+        """No message is over before."""
         self._bytes = 0
         for topic, value in cold.load("retained"):
             stored = _decoder.decode(value)
             self._messages[topic] = stored
+            self._topics.add(topic)
             self._bytes += _size(stored)
             if stored.expires_at is not None:
-                self._expires[topic] = now() + stored.expires_at - wall()
+                self._expires_at(topic, now() + stored.expires_at - wall())
 
     def __len__(self) -> int:
         """How many there are."""
@@ -83,23 +87,19 @@ class Retained:
             self._forget(message.topic)
             return False
         self._messages[message.topic] = message
+        if before is None:
+            self._topics.add(message.topic)
         self._bytes = after
         if durable:
             self._put(message)
         return True
 
     def matching(self, topic_filter: str) -> Iterator[Message]:
-        """Those a new subscription is sent. A filter without wildcards costs one look-up."""
+        """Those a new subscription is sent, at the cost of the filter's levels and of what is found."""
         now = self._now()
-        if "+" not in topic_filter and "#" not in topic_filter:
-            if (message := self._messages.get(topic_filter)) is not None and not self._is_over(topic_filter, now):
-                yield message
-            return
-        yield from [
-            message
-            for topic, message in self._messages.items()
-            if matches(topic_filter, topic) and not self._is_over(topic, now)
-        ]
+        for topic in list(self._topics.match(topic_filter)):
+            if not self._is_over(topic, now):
+                yield self._messages[topic]
 
     def expires(self, topic: str) -> float | None:
         """The reading of the loop's clock at which the topic's message is over; None: never."""
@@ -108,8 +108,11 @@ class Retained:
     def expire(self) -> None:
         """Forgets those whose time is over [MQTT-3.3.2-5]."""
         now = self._now()
+        if now < self._next_expiry:
+            return
         for topic in [topic for topic in self._expires if self._is_over(topic, now)]:
             self._forget(topic)
+        self._next_expiry = min(self._expires.values(), default=_NEVER)
 
     def _is_over(self, topic: str, now: float) -> bool:
         return self._expires.get(topic, _NEVER) <= now
@@ -119,15 +122,20 @@ class Retained:
         expires_at = None
         self._expires.pop(message.topic, None)
         if isinstance(interval, int):
-            self._expires[message.topic] = self._now() + interval
+            self._expires_at(message.topic, self._now() + interval)
             expires_at = self._wall() + interval
         fields = {name: getattr(message, name) for name in Message.__struct_fields__}
         self._cold.put("retained", message.topic, _encoder.encode(_Stored(**fields, expires_at=expires_at)))
+
+    def _expires_at(self, topic: str, moment: float) -> None:
+        self._expires[topic] = moment
+        self._next_expiry = min(self._next_expiry, moment)
 
     def _forget(self, topic: str) -> None:
         self._expires.pop(topic, None)
         before = self._messages.pop(topic, None)
         if before is not None:
+            self._topics.remove(topic)
             self._bytes -= _size(before)
             self._cold.put("retained", topic, None)
 

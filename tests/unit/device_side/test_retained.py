@@ -145,3 +145,16 @@ def test_a_filter_finds_what_it_matches(topics: set[str], topic_filter: str) -> 
     for topic in topics:
         retained.store(Message(topic, b"x"))
     assert set(kept(retained, topic_filter)) == {topic for topic in topics if matches(topic_filter, topic)}
+
+
+def test_a_hundred_thousand_are_there_after_a_restart(open_store: OpenStore) -> None:
+    store = open_store()
+    retained = Retained(store, ROOMY)
+    for number in range(100_000):
+        retained.store(Message(f"site/{number % 100}/device/{number}/state", b'{"on": true}', 1, retain=True))
+    store.close()
+    again = Retained(open_store(), ROOMY)
+    assert len(again) == 100_000
+    assert len(kept(again, "site/7/device/+/state")) == 1000
+    assert kept(again, "site/7/device/4207/#") == {"site/7/device/4207/state": b'{"on": true}'}
+    assert len(kept(again)) == 100_000
