@@ -22,9 +22,17 @@ MIB = 1 << 20
 class Feed:
     """Lanes under `data_dir/uplink`; numbers what it writes per device, from 1."""
 
-    def __init__(self, data_dir: Path, lanes: Sequence[str] = ("normal",), *, topic: str = "telemetry") -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        lanes: Sequence[str] = ("normal",),
+        *,
+        topic: str = "telemetry",
+        max_bytes: int = 1024 * MIB,
+    ) -> None:
         uplink = data_dir / "uplink"
         self.topic = topic
+        self._max_bytes = max_bytes
         self.log_id = load_or_create_log_id(uplink)
         self.written: dict[str, int] = {}
         """By device, the last number."""
@@ -66,7 +74,7 @@ class Feed:
     def _open(self, directory: Path) -> LogWriter:
         return LogWriter.open(
             directory,
-            LogSettings(max_bytes=1024 * MIB, segment_bytes=4 * MIB),
+            LogSettings(max_bytes=self._max_bytes, segment_bytes=4 * MIB),
             log_id=self.log_id,
             boot_id=_BOOT,
             wall_ns=time.time_ns,
