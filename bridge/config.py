@@ -125,6 +125,9 @@ class Limits(msgspec.Struct, frozen=True):
     twice as much it is not read."""
     exchanges: Count = 1024
     """QoS 2 exchanges of one device that wait for its PUBREL: every segment of the queue carries them on."""
+    exchanges_bytes: Size = 1 * MIB
+    """Of all devices' open exchanges in such a segment: 3 bytes each, and the devices' ids. Beyond it a device without one
+    waits with its first, one with some is refused more. Never more than a quarter of a segment."""
     topics_remembered: Count = 256
     """Topics of one connection whose permission and route are remembered."""
     retained: Count = 100_000

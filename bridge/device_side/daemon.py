@@ -303,7 +303,9 @@ class Daemon:
 
     def _relieved(self) -> None:
         """Room may have come back: whoever had to wait tries again."""
-        self._uplink.look(time.monotonic())
+        now = time.monotonic()
+        self._uplink.look(now)
+        self._pipeline.exchanges.room.look(now)
         if self._devices is not None and not self._devices.lane.blocked:
             self._devices.relieved()
         if self._downlink is not None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from bridge.config import Limits
 from bridge.device_side.connection import Connection
+from bridge.device_side.exchange_room import ExchangeRoom
 from bridge.device_side.handshakes import Opened, Released, Reset
 from bridge.device_side.kept_exchanges import KeptExchanges
 from bridge.device_side.uplink import Lane, Token, Uplink
@@ -20,18 +22,28 @@ class TooManyExchanges(Exception):
     """The device leaves more QoS 2 exchanges open than the queue's segments can carry on (`limits.exchanges`)."""
 
 
+class ExchangesFull(Exception):
+    """The device has to wait until other devices end some of theirs: see `Exchanges.room`."""
+
+
 class Exchanges:
     """Device → packet identifier → lane."""
 
-    def __init__(self, uplink: Uplink, kept: KeptExchanges, limit: int) -> None:
-        """Takes up what the lanes' logs say is open; `kept`: what ends in the store too; `limit`: of one device."""
+    def __init__(self, uplink: Uplink, kept: KeptExchanges, limits: Limits) -> None:
+        """Takes up what the lanes' logs say is open; `kept`: what ends in the store too."""
+        lanes = uplink.lanes.values()
+        fitting = min((lane.writer.max_record_bytes // 2 for lane in lanes), default=limits.exchanges_bytes)
+        refuse_after_s = max((lane.waiting.refuse_after_s for lane in lanes), default=0.0)
+        self.room = ExchangeRoom(min(limits.exchanges_bytes, fitting), refuse_after_s)
+        """What all open exchanges take; in the way of new ones when it is used up."""
         self._uplink = uplink
         self._kept = kept
-        self._limit = limit
+        self._limit = limits.exchanges
         self._open: dict[str, dict[int, Lane]] = {}
         for lane in uplink.lanes.values():
             for device, ids in lane.handshakes_at_start.items():
-                self._open.setdefault(device, {}).update(dict.fromkeys(ids, lane))
+                for packet_id in ids:
+                    self.opened(Opened(device, packet_id), lane)
 
     def by_device(self) -> dict[str, set[int]]:
         """Packet identifiers whose PUBREL has not come."""
@@ -42,14 +54,23 @@ class Exchanges:
 
         Raises:
             TooManyExchanges: the device has to end some first.
+            ExchangesFull: others have to.
         """
-        if len(self._open.get(device, ())) >= self._limit:
+        count = len(self._open.get(device, ()))
+        if count >= self._limit:
             raise TooManyExchanges(f"{self._limit} QoS 2 messages wait for its PUBREL already")
+        if self.room.blocked:
+            if count:  # to hold it up would hold up the PUBREL that is behind
+                raise TooManyExchanges("it and other devices have as many QoS 2 messages open as there is room for")
+            raise ExchangesFull
         return Opened(device, packet_id)
 
     def opened(self, effect: Opened, lane: Lane) -> None:
         """The record was appended to `lane`."""
-        self._open.setdefault(effect.device, {})[effect.packet_id] = lane
+        lanes = self._open.setdefault(effect.device, {})
+        if effect.packet_id not in lanes:
+            self.room.opened(effect.device, first=not lanes)
+        lanes[effect.packet_id] = lane
 
     def released(self, connection: Connection, packet_id: int) -> bool:
         """PUBREL: PUBCOMP follows when that is durable. False: the lane takes nothing now, offer it again."""
@@ -65,6 +86,7 @@ class Exchanges:
             self._kept.ended(device, packet_id, done)
         if lane is not None:
             del lanes[packet_id]
+            self.room.ended(device, 1, last=not lanes)
             if not lanes:
                 del self._open[device]
             self._append(lane, RELEASE, packet_id, done, Released(device, packet_id))
@@ -76,7 +98,10 @@ class Exchanges:
 
     def reset(self, device: str, done: Callable[[], None]) -> None:
         """The device's session is over: its exchanges end; `done` when that is durable. Needs `can_reset`."""
-        lanes = {lane.name: lane for lane in self._open.pop(device, {}).values()}
+        opened = self._open.pop(device, {})
+        if opened:
+            self.room.ended(device, len(opened), last=True)
+        lanes = {lane.name: lane for lane in opened.values()}
         one_done = _after(len(lanes), done)
         for lane in lanes.values():
             self._append(lane, RESET, 0, one_done, Reset(device))

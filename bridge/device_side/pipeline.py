@@ -15,7 +15,7 @@ from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
 from bridge.device_side.connection import Connection
 from bridge.device_side.devices import BadPatch, Devices
-from bridge.device_side.exchanges import Exchanges, TooManyExchanges
+from bridge.device_side.exchanges import Exchanges, ExchangesFull, TooManyExchanges
 from bridge.device_side.handshakes import Opened
 from bridge.device_side.obstacle import Obstacle
 from bridge.device_side.trace_context import PARENT, STATE, Beginnings, Pairs, carried
@@ -81,7 +81,7 @@ class Pipeline:
         limits: bounds of what is remembered.
         random: as `os.urandom`; for traces that begin here.
         """
-        self.exchanges = Exchanges(uplink, broker.exchanges, limits.exchanges)
+        self.exchanges = Exchanges(uplink, broker.exchanges, limits)
         """The QoS 2 exchanges that publications begin."""
         self.devices: Devices | None = None
         """Set where device documents are kept."""
@@ -126,6 +126,8 @@ class Pipeline:
             self._append(way, lane, message, token)
         except LogFull:
             return self._wait(connection, message, lane)
+        except ExchangesFull:
+            return self._wait(connection, message, self.exchanges.room)
         except (RecordTooLarge, rec.RecordError, TooManyExchanges) as error:
             self._refuse(connection, message, Reason.QUOTA_EXCEEDED, str(error))
         return True
@@ -249,6 +251,8 @@ class Pipeline:
             self.devices.report(way.device, message.payload, done, packet_id=packet_id, effect=effect)
         except LogFull:
             return self._wait(connection, message, lane)
+        except ExchangesFull:
+            return self._wait(connection, message, self.exchanges.room)
         except TooManyExchanges as error:
             self._refuse(connection, message, Reason.QUOTA_EXCEEDED, str(error))
             return True

@@ -142,6 +142,36 @@ def test_a_device_that_never_releases_is_stopped_and_the_others_are_not(gateway:
         assert wire.packet_ids(PUBREC, 1) == [1025]
 
 
+def test_beyond_the_room_for_all_exchanges_a_new_device_waits_until_another_releases(new_gateway: NewGateway) -> None:
+    gateway = new_gateway('[limits]\nexchanges_bytes = "80 B"\n').start()
+    session = {"version": 5, "clean": False, "expiry_s": 3600}
+    with Wire(gateway.port, "dev-1", **session) as one:
+        one.connected()
+        taken = []
+        for number in range(1, 40):
+            one.publish(TOPIC, b"%d" % number, 2, number)
+            kind, answer = one.receive()
+            assert kind == PUBREC
+            if len(answer) > 2:
+                assert answer[2] == 0x97, "it has some to release first"
+                break
+            taken.append(number)
+        assert 10 < len(taken) < 39
+    gateway.kill()
+    gateway.start()
+    with Wire(gateway.port, "dev-1", **session) as one, Wire(gateway.port, "dev-2", **session) as two:
+        one.connected()
+        two.connected()
+        two.publish("devices/dev-2/telemetry/x", b"waits", 2, 1)
+        wait_until(lambda: "waiting: new QoS 2 exchanges" in gateway.log(), "it is said")
+        assert b"waits" not in payloads(gateway)
+        for number in taken:
+            one.send(pubrel(number))
+        assert sorted(one.packet_ids(PUBCOMP, len(taken))) == taken
+        assert two.packet_ids(PUBREC, 1) == [1]
+    assert payloads(gateway)[-1] == b"waits"
+
+
 def test_many_open_exchanges_over_many_segments_and_kills(new_gateway: NewGateway) -> None:
     small = '[mqtt]\nmax_packet_size = "64 KiB"\nreceive_maximum = 1000\n[queue]\nsegment_bytes = "320 KiB"\n'
     small += 'free_space_floor = "1 MiB"\n[lanes.state]\nsegment_bytes = "1 MiB"\n'
