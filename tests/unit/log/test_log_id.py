@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from crc32c import crc32c
 
 from bridge.log.log_id import load_log_id, load_or_create_log_id
 from tests.unit.log.lane import LOG_ID, Lane
@@ -15,7 +16,9 @@ def test_it_is_made_once(tmp_path: Path) -> None:
     made = load_or_create_log_id(directory)
     assert len(made) == 16
     assert load_or_create_log_id(directory) == made == load_log_id(directory)
-    assert (directory / "LOG").read_text() == made.hex() + "\n"
+    assert (directory / "LOG").read_text() == f"{made.hex()} {crc32c(made):08x}\n"
+    (directory / "LOG").write_text(made.hex() + "\n")
+    assert load_log_id(directory) == made, "as early versions wrote it"
     assert load_or_create_log_id(tmp_path / "downlink") != made
 
 
