@@ -209,6 +209,11 @@ class Broker:
         """Messages that a client's bounds had no room for."""
         return self._fan_out.dropped
 
+    @property
+    def shared_subscriptions(self) -> int:
+        """How many of the subscriptions are shared ones."""
+        return self._fan_out.shared_subscriptions
+
     def subscribe(self, client: Client, event: SubscribeRequested) -> list[int]:
         """Adds the subscriptions that are allowed; returns a reason for each.
 

@@ -46,6 +46,11 @@ class FanOut:
         self._output_bytes = limits.output_bytes
         self._now = now
 
+    @property
+    def shared_subscriptions(self) -> int:
+        """Members of all groups."""
+        return sum(map(len, self._groups.values()))
+
     def subscribe(self, client: Client, subscription: Subscription) -> None:
         """Adds a subscription or replaces the one with the same filter [MQTT-3.8.4-3]."""
         share, topic_filter = split_share(subscription.filter)

@@ -78,7 +78,7 @@ class FrontDesk:
         self._clock = clock
         self._wills = wills
         self._gone: Counter[str] = Counter()
-        """Traffic of the connections that have ended."""
+        """Traffic of the connections that have ended, and how many there ever were."""
         self._to_flush: list[Connection] = []
         self._held: dict[Connection, None] = {}
         self._stopping = False
@@ -95,6 +95,7 @@ class FrontDesk:
     def add(self, connection: Connection, admitted: Admitted | None = None) -> None:
         """A new connection, before its CONNECT; `admitted` where a certificate let it in."""
         self.connections.add(connection)
+        self._gone["sockets"] += 1
         if admitted is not None:
             self._admitted[connection] = admitted
         connection.start()
@@ -244,6 +245,7 @@ class FrontDesk:
             connection.dismiss(Reason.KEEP_ALIVE_TIMEOUT, why=KEEPALIVE)
 
     def _connect(self, connection: Connection, event: ConnectRequested) -> bool:
+        self._gone["connections"] += 1
         client_id = event.client_id or connection.identity or assigned_client_id()
         refusal = self._refusal(connection, event, client_id)
         if refusal is not None:
@@ -366,6 +368,8 @@ def _traffic(connection: Connection) -> dict[str, int]:
         "bytes/received": connection.bytes_received,
         "bytes/sent": connection.bytes_sent,
         "publish/messages/received": connection.events,
+        "messages/received": connection.events + connection.session.packets_received,
+        "messages/sent": connection.session.packets_sent,
     }
 
 

@@ -71,6 +71,11 @@ class Retained:
         """How many there are."""
         return len(self._messages)
 
+    @property
+    def stored_bytes(self) -> int:
+        """Of their payloads and names."""
+        return self._bytes
+
     def store(self, message: Message, *, durable: bool = True) -> bool:
         """Keeps it, or with an empty payload forgets the topic [MQTT-3.3.1-6]. False: there is no room for it.
 

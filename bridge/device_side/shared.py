@@ -18,9 +18,9 @@ class ShareGroup(Generic[Member]):
     def __init__(self) -> None:
         self._members: dict[Member, Subscription] = {}
 
-    def __bool__(self) -> bool:
-        """Whether anybody is left in it."""
-        return bool(self._members)
+    def __len__(self) -> int:
+        """How many are in it."""
+        return len(self._members)
 
     def join(self, member: Member, subscription: Subscription) -> None:
         """Adds a member, or changes the options of one, which keeps its turn."""

@@ -46,6 +46,8 @@ class Session:
         self.client_id = ""
         self.state: SessionState | None = None
         """From `accept` on."""
+        self.packets_received = self.packets_sent = 0
+        """Over its life; of those received all but PUBLISH, which are events."""
         self._limits = limits
         self._output_max = output_max
         self._terms: Terms | None = None
@@ -163,12 +165,15 @@ class Session:
         if handler is None:
             raise protocol_error(f"{PacketType(first >> 4).name} from a client")
         handler(self, packet, events)
+        if type(packet) is not Message:
+            self.packets_received += 1
 
     def take_output(self) -> bytes:
         """The bytes to send; empty when there are none."""
         output = self._output
         if not output:
             return b""
+        self.packets_sent += len(output)
         data = output[0] if len(output) == 1 else b"".join(output)
         output.clear()
         if self._outbound is not None:
