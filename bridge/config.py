@@ -218,6 +218,46 @@ class CloudEvents(msgspec.Struct, frozen=True):
     """URI of what describes the data."""
 
 
+class Schema(msgspec.Struct, frozen=True):
+    """What a route's payloads have to be: one of json, avro, protobuf and registry."""
+
+    json: Path | None = None
+    """A JSON Schema."""
+    avro: Path | None = None
+    """An Avro schema, in JSON; payloads are in Avro's binary encoding."""
+    protobuf: Path | None = None
+    """A descriptor set, as `protoc --include_imports --descriptor_set_out=FILE` writes it."""
+    message: str | None = None
+    """Full name of the protobuf message. With a registry: None is the first of the schema."""
+    registry: Literal["gateway", "device"] | None = None
+    """A schema of the [schema_registry], and who puts its id before the payload."""
+    subject: str | None = None
+    """Of the registry. `gateway`: whose latest schema it is; `device`: which the id must belong to; None: any."""
+    max_bytes: Size = 256 * KIB
+    """A larger payload does not fit, and is not looked at."""
+
+
+class SchemaRegistry(msgspec.Struct, frozen=True):
+    """A Confluent Schema Registry, or what speaks as one. Its answers are kept in the data directory."""
+
+    url: str
+    username: str | None = None
+    """For HTTP Basic."""
+    password_file: Path | None = None
+    ca: Path | None = None
+    """CA of its certificate; None: those of the system."""
+    timeout: Timeout = 5.0
+    """How long one answer may take; as long, messages with an id that is new here wait for it."""
+    retry: Timeout = 10.0
+    """How long what could not be had is not asked for again; meanwhile messages that need it are misfits."""
+    refresh: Timeout = 300.0
+    """How old a subject's latest schema may become."""
+    schemas_max: Count = 1000
+    """Answers held in memory."""
+    answer_bytes: Size = 4 * MIB
+    """Of one answer."""
+
+
 class Route(msgspec.Struct, frozen=True):
     """Where a topic goes; the first route that matches decides."""
 
@@ -234,6 +274,10 @@ class Route(msgspec.Struct, frozen=True):
     format: Literal["headers", "cloudevents"] = "headers"
     """`cloudevents`: the attributes of CloudEvents 1.0 beside our own headers (Kafka's binary mode)."""
     cloudevents: CloudEvents = CloudEvents()
+    schema: Schema | None = None
+    on_invalid: Literal["dead-letter", "refuse"] = "dead-letter"
+    """What becomes of a message that does not fit `schema`: taken in as a dead letter with the reason; or not taken in
+    (MQTT 5: reason 0x99; MQTT 3.1.1 has no such answer: the connection ends)."""
     trace: Literal["carry", "start"] = "carry"
     """W3C trace context: `carry` on what a message brings in MQTT 5 user properties; `start` one where it brings none,
     which costs about 70 bytes on disk and makes the headers of each record differ."""
@@ -329,6 +373,8 @@ class Jsonl(msgspec.Struct, frozen=True):
 
     directory: Path
     rotate_bytes: Size = 64 * MIB
+    dead_letter_topic: str = "busbridge-dead-letters"
+    """The topic in the lines of messages that do not fit their route's schema."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -390,6 +436,7 @@ class Config(msgspec.Struct, frozen=True):
     queue: Queue = Queue()
     lanes: dict[str, Lane] = msgspec.field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    schema_registry: SchemaRegistry | None = None
     recipients: dict[str, Recipient] = msgspec.field(default_factory=dict)
     sealing: Sealing = Sealing()
     kafka: Kafka | None = None

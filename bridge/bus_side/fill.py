@@ -183,6 +183,8 @@ class Fill:
         stream = encode_stream(
             shape.key, shape.headers, numbered=shape.numbered, tombstone=shape.tombstone, event_id=shape.event_id
         )
+        if shape.fault is not None:
+            return Place(Lot(shape.topic, 0), stream, Refusal(*shape.fault))
         topic = await self._topics.find(shape.topic)
         if isinstance(topic, Refusal):
             return Place(Lot(shape.topic, 0), stream, topic)

@@ -16,8 +16,11 @@ from pathlib import Path
 
 import msgspec
 
+from bridge.bus_side.cloud_event import Header
+from bridge.bus_side.dead_letter import letters_of
 from bridge.bus_side.forms import NO_ROUTES, Forms
 from bridge.bus_side.records import Shape, Shapes, headers_of
+from bridge.bus_side.refusals import Refusal
 from bridge.bus_side.sink import LaneBatch, SinkAway, Written
 from bridge.config import Jsonl
 from bridge.log.files import replace_file
@@ -112,8 +115,16 @@ class JsonlSink:
         for record in batch.records:
             shape = shapes.of(record)
             if shape is not None:
-                lines.append(msgspec.json.encode(_line(shape, record)) + b"\n")
+                lines.append(msgspec.json.encode(self._line(shape, record)) + b"\n")
         return lines
+
+    def _line(self, shape: Shape[None], record: Record) -> Line:
+        headers = headers_of(shape, record)
+        if shape.fault is None:
+            return _line(shape.topic, headers, shape, record)
+        letter = Refusal(*shape.fault)
+        ((headers, _),) = letters_of(headers, shape.topic, record.payload, letter)
+        return _line(self._settings.dead_letter_topic, headers, shape, record)
 
     def _append(self, data: bytes) -> None:
         if self._file is None:
@@ -153,9 +164,9 @@ def _path(directory: Path, number: int) -> Path:
     return directory / f"{number:012d}.jsonl"
 
 
-def _line(shape: Shape[None], record: Record) -> Line:
-    line = Line(shape.topic, shape.key.decode(), record.wall_ns // _NS_PER_MS, [])
-    for name, value in headers_of(shape, record):
+def _line(topic: str, headers: Sequence[Header], shape: Shape[None], record: Record) -> Line:
+    line = Line(topic, shape.key.decode(), record.wall_ns // _NS_PER_MS, [])
+    for name, value in headers:
         text = _text(value)
         if text is None:
             line.headers_base64 = [*line.headers_base64, (name, _base64(value))]

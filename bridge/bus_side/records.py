@@ -37,6 +37,8 @@ class Shape(msgspec.Struct, Generic[Place]):
     """What decides the partition."""
     event_id: bytes = b""
     """Not empty: a CloudEvent; its `ce_id` without the sequence number."""
+    fault: tuple[str, str] | None = None
+    """Why all of its records are dead letters, found on the device side: `error` and `error-detail`."""
     place: Place | None = None
     """The sink's own: where it puts records of this shape; None until it has looked."""
 
@@ -84,9 +86,10 @@ class Shapes(Generic[Place]):
         return Shape(target, key, headers, numbered, bool(record.flags & log_record.TOMBSTONE), key)
 
     def _message(self, record: Record, device: str, topic: str, target: str, own: list[Header]) -> Shape[Place]:
+        fault, own = _without_fault(own)
         route = self._forms.of(device, topic, target)
         key = key_of(route, device, topic)
-        shape: Shape[Place] = Shape(target, key, [], numbered=True, tombstone=False)
+        shape: Shape[Place] = Shape(target, key, [], numbered=True, tombstone=False, fault=fault)
         shape.by = by_of(route, device, key)
         if route.format == "cloudevents":
             sealed = any(name == "seal" for name, _ in own)
@@ -106,6 +109,15 @@ class Shapes(Generic[Place]):
             *self._lane,
             ("clock", log_record.clock_word(record.flags).encode()),
         ]
+
+
+def _without_fault(own: list[Header]) -> tuple[tuple[str, str] | None, list[Header]]:
+    """A message's own headers have names of their kind (`user-…`): these two only the device side can have set."""
+    given = {name: value.decode() for name, value in own if name in ("error", "error-detail")}
+    if "error" not in given:
+        return None, own
+    rest = [header for header in own if header[0] not in given]
+    return (given["error"], given.get("error-detail", "")), rest
 
 
 def headers_of(shape: Shape[Place], record: Record) -> list[Header]:

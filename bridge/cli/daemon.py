@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from bridge.config import Config, Kafka
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
+Topic = Annotated[
+    str | None, typer.Option("--route", metavar="TOPIC", help="Say what becomes of a message on this MQTT topic.")
+]
+Device = Annotated[str, typer.Option("--device", help="Who publishes it; with --route.")]
+Payload = Annotated[Path | None, typer.Option("--payload", help="A file with its payload; with --route.")]
 Connect = Annotated[bool, typer.Option("--connect", help="Go to Kafka, too: log in, topics, transactions.")]
 
 
@@ -30,15 +35,27 @@ def run(config: ConfigFile) -> None:
     raise typer.Exit(daemon.run(loaded, config))
 
 
-def check(config: ConfigFile, connect: Connect = False) -> None:
+def check(
+    config: ConfigFile,
+    connect: Connect = False,
+    route: Topic = None,
+    device: Device = "",
+    payload: Payload = None,
+) -> None:
     """Read the configuration and every file it names, and say what was found. Exit code 3: something is wrong.
 
     \b
     Example:
       busbridge check --config busbridge.toml
       busbridge check --config busbridge.toml --connect
+      busbridge check --config busbridge.toml --route devices/dev-1/telemetry/t --device dev-1 --payload sample.json
     """
     loaded = load_config(config)
+    if route is not None:
+        from bridge.cli.explain_route import explain_route
+
+        explain_route(loaded, route, device, payload)
+        return
     from bridge.config_file import warnings
 
     typer.echo(f"gateway {loaded.gateway.id}, data in {loaded.gateway.data_dir}")
@@ -90,6 +107,7 @@ def _out_of_reach(config: Config, kafka: Kafka) -> list[str]:
 
 
 def _broken_files(config: Config) -> list[str]:
+    from bridge.schemas import of_routes
     from bridge.security import keys, tls
 
     wrong = []
@@ -104,4 +122,5 @@ def _broken_files(config: Config) -> list[str]:
             keys.load_public(recipient.public_key)
         except keys.KeyFileError as error:
             wrong.append(f"recipient {name}: {error}")
+    wrong += [f"route {route}: its schema {problem}" for route, problem in of_routes.problems(config)]
     return wrong

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from bridge.config import CloudEvents, Route
+from bridge.config import CloudEvents, Route, Schema
 from bridge.config_file.errors import Finding, KeyPath
 
 _KEY = re.compile(r"device|none|\{[1-9][0-9]{0,2}\}")
@@ -15,6 +15,7 @@ _PLACEHOLDER = re.compile(r"\{(gateway|device|topic)\}")
 _URI_REFERENCE = re.compile(r"(?:[A-Za-z0-9._~:/?#@!$&'()*+,;=\[\]-]|%[0-9A-Fa-f]{2})+")
 """Its characters (RFC 3986 §2)."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.+")
+_SCHEMAS: Final = ("json", "avro", "protobuf", "registry")
 _PLACEHOLDERS: Final = "{gateway}, {device} and {topic}"
 
 
@@ -26,6 +27,10 @@ def route_findings(route: Route, path: KeyPath) -> Iterator[Finding]:
         allowed = '"key", "device", "any", or a partition\'s number as a text, like "0"'
         yield Finding((*path, "partition"), f'"{route.partition}" decides no partition', allowed)
     yield from _cloud_events(route, (*path, "cloudevents"))
+    if route.schema is not None:
+        yield from _schema(route.schema, (*path, "schema"))
+    elif route.on_invalid != "dead-letter":
+        yield Finding((*path, "on_invalid"), "nothing says which message is invalid", "a schema beside it")
 
 
 def route_doubts(route: Route, path: KeyPath) -> Iterator[Finding]:
@@ -60,3 +65,26 @@ def _cloud_events(route: Route, path: KeyPath) -> Iterator[Finding]:
     schema = settings.dataschema
     if schema is not None and not (_URI.fullmatch(schema) and _URI_REFERENCE.fullmatch(schema)):
         yield Finding((*path, "dataschema"), f'"{schema}" is no absolute URI', "https://…")
+
+
+def _schema(schema: Schema, path: KeyPath) -> Iterator[Finding]:
+    given = [name for name in _SCHEMAS if getattr(schema, name) is not None]
+    if len(given) != 1:
+        problem = "says nothing of what a payload has to be" if not given else f"has {' and '.join(given)}"
+        yield Finding(path, problem, f"one of {', '.join(_SCHEMAS)}")
+        return
+    (kind,) = given
+    if kind == "protobuf" and schema.message is None:
+        yield Finding(path, "a descriptor set holds many messages", 'message = "package.Name" beside protobuf')
+    if schema.message is not None and kind not in ("protobuf", "registry"):
+        yield Finding((*path, "message"), f"is not used with {kind}", "protobuf or registry beside it")
+    if schema.message is not None and schema.registry == "device":
+        yield Finding(
+            (*path, "message"), "the device says which message it is", 'registry = "gateway", or leave it out'
+        )
+    if schema.subject is not None and kind != "registry":
+        yield Finding((*path, "subject"), f"is not used with {kind}", "registry beside it")
+    if schema.registry == "gateway" and not schema.subject:
+        yield Finding(
+            (*path, "subject"), "is missing: which schema is it?", 'a subject of the registry, like "telemetry-value"'
+        )

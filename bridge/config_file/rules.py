@@ -141,6 +141,9 @@ def _routes(config: Config) -> Iterator[Finding]:
         yield from _lane_name((*path, "lane"), route.lane)
         yield from _recipients(config, route, path)
         yield from route_findings(route, path)
+        if route.schema is not None and route.schema.registry is not None and config.schema_registry is None:
+            problem, needs = "there is no registry", (("schema_registry",),)
+            yield Finding((*path, "schema", "registry"), problem, "a [schema_registry] table", needs=needs)
         if config.state is not None and route.lane == config.state.lane:
             problem = f'"{route.lane}" is the lane of the device documents'
             yield Finding((*path, "lane"), problem, "any other lane", needs=(("state", "lane"),))
@@ -186,6 +189,21 @@ def _sink(config: Config) -> Iterator[Finding]:
             yield Finding(("routes",), "routes lead nowhere", "a [kafka] or a [jsonl] table", needs=needs)
         if config.state is not None:
             yield Finding(("state",), "device documents go nowhere", "a [kafka] or a [jsonl] table", needs=needs)
+
+
+def _schema_registry(config: Config) -> Iterator[Finding]:
+    registry, path = config.schema_registry, ("schema_registry",)
+    if registry is None:
+        return
+    parts = urlsplit(registry.url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        yield Finding(
+            (*path, "url"), f'"{registry.url}" is no address of a registry', "https://HOST, with a path or without"
+        )
+    if (registry.username is None) != (registry.password_file is None):
+        yield Finding(path, "half an account", "both username and password_file, or neither")
+    elif registry.username is not None and not _safe_url(registry.url):
+        yield Finding((*path, "url"), "the password would go over the network in clear", "https://…")
 
 
 def _downlink(config: Config) -> Iterator[Finding]:
@@ -340,6 +358,7 @@ _RULES: Final[tuple[Rule, ...]] = (
     _routes,
     _lanes,
     _sink,
+    _schema_registry,
     _downlink,
     _state,
     _kafka,

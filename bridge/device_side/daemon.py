@@ -44,6 +44,7 @@ from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.device_side.wills import Wills
 from bridge.log.doorbell import Note
 from bridge.log.errors import LogDamaged, LogError
+from bridge.log.files import replace_file
 from bridge.log.log_id import load_or_create_log_id
 from bridge.log.owner import claim
 from bridge.log.reader import LogReader, oldest_position
@@ -52,6 +53,8 @@ from bridge.log.settings import LogSettings
 from bridge.message import Message
 from bridge.mqtt.session import Session
 from bridge.routing import Routing
+from bridge.schemas.of_routes import open_registry, schemas_of
+from bridge.schemas.schema import SchemaError
 from bridge.security.acl import Acl
 from bridge.security.keys import KeyFileError
 
@@ -78,7 +81,7 @@ async def _run(config: Config, config_path: Path, clock: Clock) -> int:
         with DirectoryLock(config.gateway.data_dir):
             daemon = Daemon(config, config_path, asyncio.get_running_loop(), clock)
             return await daemon.run()
-    except (CannotListen, CannotServe, Locked, ColdStoreFailure, KeyFileError, LogError) as error:
+    except (SchemaError, CannotListen, CannotServe, Locked, ColdStoreFailure, KeyFileError, LogError) as error:
         _log.critical("cannot start: %s", error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -116,9 +119,10 @@ class Daemon:
             acl, self._retained, self._cold, config.mqtt, config.limits, loop.time, loop.call_soon_threadsafe
         )
         keys = read_keys(config)
+        self._registry = open_registry(config, os.environ, replace_file, time.monotonic)
         self._pipeline = Pipeline(
-            acl, Routing(config.routes), make_sealers(config, keys), self._uplink, self._broker, self._clock,
-            config.limits, os.urandom,
+            acl, Routing(config.routes), make_sealers(config, keys), schemas_of(config, self._registry),
+            self._uplink, self._broker, self._clock, config.limits, os.urandom,
         )  # fmt: skip
         self._devices = self._open_devices()
         self._pipeline.devices = self._devices
@@ -207,6 +211,8 @@ class Daemon:
             self._downlink.save()
         self._broker.keep_messages()
         self._cold.close()
+        if self._registry is not None:
+            self._registry.close()
         self._pool.shutdown(wait=False)
         await self._admin.stop()
         _log.info("stopped")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from bridge.config import Limits
 from bridge.device_side.broker import Broker
@@ -26,17 +27,22 @@ from bridge.message import Message
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
 from bridge.routing import Routing
+from bridge.schemas.schema import Misfit, Pending, Schema
 from bridge.security.acl import Acl
 from bridge.security.envelope import Headers, Sealer
 
 _log = logging.getLogger(__name__)
+Faults = tuple[tuple[str, bytes], ...]
+"""Headers that make a record a dead letter: what is wrong with it, found before it went to the disk."""
+_NO_FAULTS: Final[Faults] = ()
 
 
 class Way:
     """What becomes of one connection's messages on one topic."""
 
     __slots__ = (
-        "account", "begins_trace", "context", "device", "lane", "listened", "reported",
+        "account", "begins_trace", "context", "device", "lane", "listened", "misfit_said", "refuses", "reported",
+        "schema",
         "seal_headers", "seal_pairs", "sealer", "version",
     )  # fmt: skip
 
@@ -53,6 +59,9 @@ class Way:
         self.seal_pairs: Headers = ()
         self.seal_headers = b""
         self.begins_trace = False
+        self.schema: Schema | None = None
+        self.refuses = False
+        self.misfit_said = False
         self.listened = False
         self.version = -1
 
@@ -65,6 +74,7 @@ class Pipeline:
         acl: Acl,
         routing: Routing,
         sealers: Mapping[str, Sealer],
+        schemas: Mapping[str, Schema],
         uplink: Uplink,
         broker: Broker,
         clock: Clock,
@@ -75,6 +85,7 @@ class Pipeline:
         acl: who may publish where.
         routing: which route takes a topic.
         sealers: by the filter of a sealed route.
+        schemas: by the filter of a route whose payloads are judged.
         uplink: the open lanes.
         broker: the local subscribers.
         clock: for the records' times.
@@ -88,6 +99,7 @@ class Pipeline:
         self._acl = acl
         self._routing = routing
         self.sealers = sealers
+        self._schemas = schemas
         self._uplink = uplink
         self._broker = broker
         self._clock = clock
@@ -119,11 +131,21 @@ class Pipeline:
             return self._wait(connection, message, lane if lane.blocked else account)
         if way.reported:
             return self._report(connection, message, way, lane)
+        payload, faults = message.payload, _NO_FAULTS
+        if way.schema is not None:
+            try:
+                payload, faults = self._judged(way, way.schema, message)
+            except Pending:
+                connection.waits_for = lane
+                return False
+            except Misfit as error:
+                self._refuse(connection, message, Reason.PAYLOAD_FORMAT_INVALID, str(error))
+                return True
         token: Token | None = (connection, message) if message.qos else None
         if way.listened or message.retain:
             token = self._deliver_when_durable(connection, message)
         try:
-            self._append(way, lane, message, token)
+            self._append(way, lane, message, token, payload, faults)
         except LogFull:
             return self._wait(connection, message, lane)
         except ExchangesFull:
@@ -146,8 +168,11 @@ class Pipeline:
         try:
             way = self._way(device, message.topic)
             if way.lane is not None and not way.reported:
-                self._append(way, way.lane, message, lambda: self._broker.when_kept(done))
+                payload, faults = self._judged_will(way, message)
+                self._append(way, way.lane, message, lambda: self._broker.when_kept(done), payload, faults)
                 return
+        except Misfit as error:
+            _log.warning("refused device=%s topic=%s: its will: %s", device, message.topic, error)
         except (LogError, rec.RecordError) as error:
             _log.error("lost device=%s topic=%s: its will is not in the queue: %s", device, message.topic, error)
         self._broker.when_kept(done)
@@ -191,17 +216,39 @@ class Pipeline:
         context = rec.encode_context(device, topic, route.topic)
         way = Way(device, self._uplink.lanes[route.lane], context, self.sealers.get(route.filter), reported=False)
         way.begins_trace = route.trace == "start"
+        way.schema, way.refuses = self._schemas.get(route.filter), route.on_invalid == "refuse"
         return way
 
-    def _append(self, way: Way, lane: Lane, message: Message, token: Token | None) -> None:
-        payload, headers, pairs = message.payload, b"", way.seal_pairs
+    def _judged(self, way: Way, schema: Schema, message: Message) -> tuple[bytes, Faults]:
+        """The payload as it goes on, and what makes a dead letter of it, if anything. Raises Misfit, Pending."""
+        try:
+            return schema.fit(message.payload), _NO_FAULTS
+        except Misfit as error:
+            if way.refuses:
+                raise
+            if not way.misfit_said:
+                way.misfit_said = True
+                _log.warning("misfit device=%s topic=%s: to the dead letters: %s", way.device, message.topic, error)
+            return message.payload, _faults(error)
+
+    def _judged_will(self, way: Way, message: Message) -> tuple[bytes, Faults]:
+        """As `_judged`; a will cannot wait, for nobody would say it again."""
+        try:
+            return self._judged(way, way.schema, message) if way.schema is not None else (message.payload, _NO_FAULTS)
+        except Pending:
+            return message.payload, _faults(Misfit("its schema was not known yet", "schema-unavailable"))
+
+    def _append(
+        self, way: Way, lane: Lane, message: Message, token: Token | None, payload: bytes, faults: Faults
+    ) -> None:
+        headers, pairs = b"", way.seal_pairs
         if way.sealer is not None:
             pairs, payload = way.sealer.seal(way.device, message.topic, lane.writer.next_seq, payload, time.monotonic())
             if pairs is not way.seal_pairs:
                 way.seal_pairs, way.seal_headers = pairs, rec.encode_headers(pairs)
             headers = way.seal_headers
-        if message.properties or way.begins_trace:
-            headers = rec.encode_headers((*pairs, *self._headers(way, message.properties or {})))
+        if message.properties or way.begins_trace or faults:
+            headers = rec.encode_headers((*pairs, *self._headers(way, message.properties or {}), *faults))
         flags = message.qos | (rec.RETAIN if message.retain else 0) | (rec.DUP if message.dup else 0)
         if self._clock.synchronised():
             flags |= rec.CLOCK_SYNCHRONISED
@@ -273,3 +320,7 @@ class Pipeline:
     def _tell(self, connection: Connection, message: Message, *, in_log: bool) -> None:
         assert connection.client is not None
         self._broker.tell(message, connection.client, lambda: connection.acknowledge(message), in_log=in_log)
+
+
+def _faults(misfit: Misfit) -> Faults:
+    return (("error", misfit.error.encode()), ("error-detail", str(misfit).encode()))

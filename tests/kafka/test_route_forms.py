@@ -131,3 +131,24 @@ def test_any_partition_fills_all_of_them_and_loses_nothing(kafka, make_site, mak
     found = read(kafka.address, topic)
     assert sorted(numbers(found)) == list(range(1, seen + 1))
     assert {each.partition() for each in found if each.key() is None} == {0, 1, 2}
+
+
+def test_what_was_judged_a_misfit_is_a_dead_letter(kafka, make_site, read, request):
+    topic = request.node.name
+    site = make(make_site, kafka, topic, **{"+/#": 'format = "cloudevents"'})
+    context = encode_context("dev-1", "t", topic)
+    fault = encode_headers([("user-error", b"mine"), ("error", b"schema-mismatch"), ("error-detail", b"too hot")])
+    for headers in (b"", fault, b""):
+        site.feed.append(encode(MESSAGE, 1, 0, NOW_NS, 0, context, headers, b"{}"))
+    forward(site)
+    assert numbers(read(kafka.address, topic)) == [1, 3]
+    (letter,) = read(kafka.address, f"{topic}-dead")
+    assert (letter.key(), letter.value()) == (b"dev-1", b"{}")
+    headers = dict(letter.headers())
+    assert (headers["error"], headers["error-detail"], headers["user-error"]) == (
+        b"schema-mismatch",
+        b"too hot",
+        b"mine",
+    )
+    assert (headers["original-topic"], headers["seq"]) == (topic.encode(), b"2")
+    assert headers["ce_id"].endswith(b"/normal/2")

@@ -27,9 +27,10 @@ MAY_IMPORT = {
         "config_file",
         "journal",
         "routing",
+        "schemas",
         "message",
     },
-    "device_side": {"admin", "log", "mqtt", "security", "config_file", "journal", "routing", "message"},
+    "device_side": {"admin", "log", "mqtt", "security", "config_file", "journal", "routing", "schemas", "message"},
     "bus_side": {"log", "mqtt", "security", "config_file", "journal", "routing", "message"},
     "admin": {"log", "security"},
     "log": {"message"},
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "config_file": {"mqtt"},
     "journal": set(),
     "routing": set(),
+    "schemas": {"message"},
     "message": set(),
 }
 """What each part of `bridge` may import from the other parts; all may import the leaves."""
@@ -46,7 +48,7 @@ LEAVES = {"config", "units", "address", "credentials", "device_filter"}
 
 PURE = re.compile(
     r"bridge/(mqtt/.*|message|device_filter|config|units|address|config_file/(errors|lines|shape|rules|route_rules)"
-    r"|security/(acl|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event)|device_side/(documents|trace_context))\.py"
+    r"|security/(acl|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event)|schemas/wire_format|schemas/schema|device_side/(documents|trace_context))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}
 """Time, randomness and the outside world are arguments of a pure module."""

@@ -41,6 +41,22 @@ def parse(lines: str) -> config_file.Config:
         ('format = "cloudevents"\ncloudevents = { source = "not a URI" }', "routes[0].cloudevents.source"),
         ('format = "cloudevents"\ncloudevents = { source = "" }', "routes[0].cloudevents.source"),
         ('format = "cloudevents"\ncloudevents = { dataschema = "/relative" }', "routes[0].cloudevents.dataschema"),
+        ('on_invalid = "refuse"', "routes[0].on_invalid"),
+        ("schema = {}", "routes[0].schema"),
+        ('schema = { json = "a", avro = "b" }', "routes[0].schema"),
+        ('schema = { protobuf = "a" }', "routes[0].schema"),
+        ('schema = { json = "a", message = "b" }', "routes[0].schema.message"),
+        ('schema = { json = "a", subject = "b" }', "routes[0].schema.subject"),
+        ('schema = { registry = "gateway" }\n[schema_registry]\nurl = "http://r"', "routes[0].schema.subject"),
+        ('schema = { registry = "device" }', "routes[0].schema.registry"),
+        (
+            'schema = { registry = "device", message = "x" }\n[schema_registry]\nurl = "http://r"',
+            "routes[0].schema.message",
+        ),
+        ('[schema_registry]\nurl = "ftp://r"', "schema_registry.url"),
+        ('[schema_registry]\nurl = "https://a:b@r"', "schema_registry.url"),
+        ('[schema_registry]\nurl = "https://r"\nusername = "a"', "schema_registry"),
+        ('[schema_registry]\nurl = "http://r"\nusername = "a"\npassword_file = "b"', "schema_registry.url"),
     ],
 )
 def test_wrong_settings_are_named(lines: str, key: str) -> None:
@@ -59,6 +75,8 @@ def test_wrong_settings_are_named(lines: str, key: str) -> None:
         'key = "{4}"\npartition = "device"',
         'partition = "0"',
         'format = "cloudevents"\ncloudevents = { source = "//example.com/{device}", dataschema = "urn:x:y" }',
+        'schema = { protobuf = "a", message = "b" }\non_invalid = "refuse"',
+        'schema = { registry = "gateway", subject = "a" }\n[schema_registry]\nurl = "http://r/base"',
     ],
 )
 def test_what_keeps_the_order_is_not_warned_of(lines: str) -> None:

@@ -1,0 +1,74 @@
+"""`busbridge check --route TOPIC`: which route decides, and what it makes of the message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from bridge.cli.failure import FOUND, USAGE, Failure
+
+if TYPE_CHECKING:
+    from bridge.config import Config, Route
+
+_PARTITION = {"device": "by the device (murmur2)", "any": "any, in turn: no order is kept"}
+
+
+def explain_route(config: Config, topic: str, device: str, payload: Path | None) -> None:
+    """Print it. Failure where the message would not reach its topic."""
+    from bridge.mqtt.topics import is_valid_name
+    from bridge.routing import Routing
+    from bridge.security.acl import Acl
+
+    if not device:
+        raise Failure("--route needs --device: routes and permissions depend on who publishes", USAGE)
+    if not is_valid_name(topic):
+        raise Failure(f"{topic!r} is no topic name", USAGE)
+    if not Acl(config.permissions).may_publish(device, topic):
+        raise Failure(f"{device} may not publish on {topic} (acl.publish)", FOUND)
+    route = Routing(config.routes).route(device, topic)
+    if route is None:
+        typer.echo("no route takes it: it stays on the local broker")
+        return
+    for line in _lines(route, device, topic):
+        typer.echo(line)
+    if route.schema is not None and payload is not None:
+        _judge(route, payload)
+
+
+def _lines(route: Route, device: str, topic: str) -> Iterator[str]:
+    from bridge.bus_side.forms import key_of
+
+    key = key_of(route, device, topic)
+    yield f"route {route.filter}"
+    yield f"to the topic {route.topic}, lane {route.lane}, {_sealing(route)}"
+    yield f"key {key.decode()!r}" if key else "no key"
+    by_key = "by the key (murmur2)" if key else _PARTITION["device"]
+    yield f"partition {by_key if route.partition == 'key' else _PARTITION.get(route.partition, route.partition)}"
+    yield f"format {route.format}"
+    if route.schema is not None:
+        yield f"judged by a schema; what does not fit: {route.on_invalid}"
+
+
+def _sealing(route: Route) -> str:
+    return f"sealed for {', '.join(route.recipients)}" if route.recipients else "not sealed"
+
+
+def _judge(route: Route, payload: Path) -> None:
+    from bridge.schemas.files import load
+    from bridge.schemas.schema import Misfit, SchemaError
+
+    if route.schema is None or route.schema.registry is not None:
+        typer.echo("its schema is in the registry: only the running gateway asks there")
+        return
+    try:
+        load(route.schema).fit(payload.read_bytes())
+    except OSError as error:
+        raise Failure(f"{payload} cannot be read: {error.strerror}", USAGE) from error
+    except SchemaError as error:
+        raise Failure(f"the schema {error}", FOUND) from error
+    except Misfit as error:
+        raise Failure(f"the payload does not fit: {error}", FOUND) from error
+    typer.echo("the payload fits")
