@@ -23,6 +23,7 @@ from bridge.bus_side.offset_fetch import committed_offset
 from bridge.bus_side.sink import Sink
 from bridge.config import Config, Kafka
 from bridge.log import doorbell
+from bridge.log.boot_clocks import BootClocks
 from bridge.log.doorbell import Doorbell, DoorbellClosed, Health, Note
 
 _LIMITS: Final = 3
@@ -84,13 +85,20 @@ async def _held(client: AIOKafkaClient, kafka: Kafka, group: str) -> Held | None
 
 
 async def adopt(
-    config: Config, ends: Mapping[str, int], noise: Noise, *, documents: bool, tell: Callable[[Mapping[str, int]], None]
+    config: Config,
+    ends: Mapping[str, int],
+    clocks: BootClocks,
+    noise: Noise,
+    *,
+    documents: bool,
+    tell: Callable[[Mapping[str, int]], None],
 ) -> Outcome:
     """Forwards every lane up to its end.
 
     Args:
         config: of whoever adopts, but with the dead gateway's id and data directory.
         ends: by lane, the position behind its last record.
+        clocks: what the lanes know of boots whose clock was set late.
         noise: filters aiokafka's own log lines.
         documents: device documents too, where Kafka has no newer one of another gateway; else none.
         tell: is called with the positions that are durable, as they rise.
@@ -100,7 +108,7 @@ async def adopt(
         SinkError: the directory or its log cannot be used.
     """
     mine, theirs = doorbell.pair()
-    desk = _Desk(Doorbell(mine), dict(ends), tell)
+    desk = _Desk(Doorbell(mine), Note(committed=dict(ends), clocks=clocks.encode()), tell)
     filters: list[OnlyNewest] = []
 
     def through(sink: Sink) -> Sink:
@@ -120,11 +128,11 @@ async def adopt(
 class _Desk:
     """The device side's end of the bell."""
 
-    def __init__(self, bell: Doorbell, ends: dict[str, int], tell: Callable[[Mapping[str, int]], None]) -> None:
+    def __init__(self, bell: Doorbell, note: Note, tell: Callable[[Mapping[str, int]], None]) -> None:
         self.forwarded: dict[str, int] = {}
         self.health = Health("starting")
         self._bell = bell
-        self._ends = ends
+        self._note = note
         self._tell = tell
         self._moved = asyncio.Event()
         self._connected = False
@@ -132,13 +140,13 @@ class _Desk:
 
     @property
     def complete(self) -> bool:
-        return self._connected and all(self.forwarded.get(lane, 0) >= end for lane, end in self._ends.items())
+        return self._connected and all(self.forwarded.get(lane, 0) >= end for lane, end in self._note.committed.items())
 
     async def work(self, serving: asyncio.Task[None]) -> None:
         """Until everything is forwarded, or the bus side has ended. Raises Fenced."""
         asyncio.get_running_loop().add_reader(self._bell.fileno(), self._listen)
         serving.add_done_callback(lambda _: self._moved.set())
-        self._bell.send(Note(committed=self._ends))
+        self._bell.send(self._note)
         while not self.complete and not serving.done():
             await self._moved.wait()
             self._moved.clear()

@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 from aiokafka import codec
 
+from bridge.bus_side.cloud_event import Header
 from bridge.bus_side.dead_letter import NO_TIMESTAMP, letters_of
 from bridge.bus_side.forms import NO_ROUTES, By, Forms
 from bridge.bus_side.letter import Letter
@@ -91,14 +92,19 @@ class Fill:
         log_id: bytes,
         stays: Callable[[str, int], bool],
         forms: Forms = NO_ROUTES,
+        marks: Sequence[Header] = (),
     ) -> None:
-        """`stays`: whether the record of a lane with that number is a dead letter that this gateway keeps already."""
+        """Args:
+        stays: whether the record of a lane with that number is a dead letter that this gateway keeps already.
+        marks: further headers of every record.
+        """
         self._gateway = gateway
         self._kafka = kafka
         self._topics = topics
         self._refusals = refusals
         self._log_id = log_id
         self._stays = stays
+        self._marks = marks
         self._codec, self._compress = compression(kafka.compression, kafka.compression_level)
         self._transactional = kafka.delivery == "exactly_once"
         self._shapes: dict[str, Shapes[Place]] = {}
@@ -181,7 +187,11 @@ class Fill:
 
     async def _place(self, shape: Shape[Place]) -> Place:
         stream = encode_stream(
-            shape.key, shape.headers, numbered=shape.numbered, tombstone=shape.tombstone, event_id=shape.event_id
+            shape.key,
+            [*shape.headers, *self._marks],
+            numbered=shape.numbered,
+            tombstone=shape.tombstone,
+            event_id=shape.event_id,
         )
         if shape.fault is not None:
             return Place(Lot(shape.topic, 0), stream, Refusal(*shape.fault))
@@ -226,7 +236,8 @@ class Fill:
         self.buried[shape.topic, refusal] += 1
         ms = NO_TIMESTAMP if refusal.error == "invalid-timestamp" else record.wall_ns // _NS_PER_MS
         lot = self._lot(letters.name, letters.partition(shape.key))
-        for headers, value in letters_of(headers_of(shape, record), shape.topic, record.payload, refusal):
+        own = [*headers_of(shape, record), *self._marks]
+        for headers, value in letters_of(own, shape.topic, record.payload, refusal):
             stream = encode_stream(shape.key, headers, numbered=False, tombstone=shape.tombstone)
             if lot.current is None or not lot.current.append(stream, record.seq, value, ms):
                 self._open(lot, lane, record).append(stream, record.seq, value, ms)

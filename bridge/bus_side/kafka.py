@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
+import msgspec
 from aiokafka.errors import KafkaConnectionError, KafkaError, ProducerFenced
 
 from bridge.bus_side.access import Access, AccessError
@@ -35,6 +36,15 @@ _START_LIMITS = 3
 """A start is several requests, one after another: so many request time-outs."""
 
 
+class Run(msgspec.Struct, frozen=True):
+    """A replay: records go out once more, beside the gateway's daemon and not in its place."""
+
+    transactional_id: str
+    """Its own, and the beginning of its groups' names: the daemon's must not be fenced."""
+    mark: str
+    """The value of each record's header `replay`."""
+
+
 class KafkaSink:
     """See `sink.Sink`. With `at_least_once` there are no transactions and no positions: the local cursor serves."""
 
@@ -47,12 +57,16 @@ class KafkaSink:
         compacted: frozenset[str],
         letters: LetterBox,
         forms: Forms = NO_ROUTES,
+        run: Run | None = None,
     ) -> None:
         """Args:
         compacted: topics that are made compacted, where this gateway makes topics.
         letters: keeps the dead letters that the dead-letter topic does not take.
+        run: this is a replay.
         """
         self._gateway = gateway
+        self._run = run
+        self._id = run.transactional_id if run is not None else gateway
         self._kafka = kafka
         self._access = access
         self._noise = noise
@@ -83,7 +97,10 @@ class KafkaSink:
             async with asyncio.timeout(self._kafka.request_timeout * _START_LIMITS):
                 await producer.start()
                 topics = self._topics(producer)
-                self._fill = Fill(self._gateway, self._kafka, topics, self._refusals, log_id, self._stays, self._forms)
+                marks = [("replay", self._run.mark.encode())] if self._run is not None else []
+                self._fill = Fill(
+                    self._gateway, self._kafka, topics, self._refusals, log_id, self._stays, self._forms, marks
+                )
                 held = await self._positions(producer, topics, lanes) if self._exactly_once else {}
         except AccessError as error:
             raise SinkAway(str(error)) from error
@@ -161,7 +178,7 @@ class KafkaSink:
             "enable_idempotence": True,
         }
         if self._exactly_once:
-            settings["transactional_id"] = self._gateway
+            settings["transactional_id"] = self._id
             settings["transaction_timeout_ms"] = int(kafka.transaction_timeout * 1000)
         return settings
 
@@ -178,9 +195,9 @@ class KafkaSink:
         held: dict[str, int] = {}
         for lane in lanes:
             position = await committed_offset(producer.client, self._group(lane), self._kafka.event_topic, 0)
-            if position is not None and position[1] == self._log_id.hex():
+            if position is not None and position[1] == self._metadata():
                 held[lane] = position[0]
-            elif position is not None:
+            elif position is not None and self._run is None:
                 _log.warning(
                     "lane %s: Kafka's position belongs to another queue (log %s), not to ours; it is not used",
                     lane, position[1] or "unknown",
@@ -188,7 +205,12 @@ class KafkaSink:
         return held
 
     def _group(self, lane: str) -> str:
-        return f"busbridge.{self._gateway}.{lane}"
+        return f"busbridge.{self._id}.{lane}"
+
+    def _metadata(self) -> str:
+        """What a position says of whose it is: of this log, and of this replay if it is one."""
+        log = self._log_id.hex()
+        return log if self._run is None else f"{log} {self._run.mark}"
 
     async def _transact(self, producer: LaneProducer, lots: Sequence[Lot], batches: Sequence[LaneBatch]) -> None:
         sends = [self._send_lot(producer, lot) for lot in lots]
@@ -215,13 +237,13 @@ class KafkaSink:
             self._steps += 1
 
     async def _send_positions(self, producer: LaneProducer, batches: Sequence[LaneBatch]) -> None:
-        topic, log_id = self._kafka.event_topic, self._log_id.hex()
+        topic, metadata = self._kafka.event_topic, self._metadata()
         for batch in batches:
             group = self._group(batch.lane)
             coordinator = self._coordinators.get(batch.lane)
             if coordinator is None:
                 coordinator = await group_coordinator(producer.client, group)
-            coordinator = await producer.send_position(group, topic, batch.position, log_id, coordinator)
+            coordinator = await producer.send_position(group, topic, batch.position, metadata, coordinator)
             self._coordinators[batch.lane] = coordinator
             self._steps += 1
 
@@ -255,6 +277,8 @@ class KafkaSink:
         if open_s >= self._kafka.transaction_timeout:
             # Kafka fences a producer also when its transaction times out (KIP-588).
             return SinkAgain(f"the transaction was open for {open_s:.0f} s, longer than kafka.transaction_timeout")
+        if self._run is not None:
+            return SinkFenced(f"another replay of {self._id.removesuffix('.replay')} has begun and took over")
         return SinkFenced(
             f"another gateway writes to this Kafka as {self._gateway!r} (gateway.id must be unique) and took over; "
             "this one forwards nothing more until it is restarted, and keeps what it takes in"

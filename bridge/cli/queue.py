@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from bridge.cli import queue_adopt, queue_dead_letters
+from bridge.cli import queue_adopt, queue_dead_letters, queue_replay
 from bridge.cli.failure import FOUND, USAGE, Failure, plainly
 from bridge.cli.queue_source import (
     Advance,
@@ -31,6 +31,7 @@ def commands() -> typer.Typer:
     group.command("inspect")(inspect)
     group.command("verify")(verify)
     group.command("export")(export)
+    group.command("replay")(queue_replay.replay)
     group.command("adopt")(queue_adopt.adopt)
     group.command("dead-letters")(queue_dead_letters.dead_letters)
     return group

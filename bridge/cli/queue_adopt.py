@@ -12,12 +12,12 @@ import typer
 
 from bridge.cli.failure import FAILED, USAGE, Failure, plainly
 from bridge.cli.loading import load_config
-from bridge.cli.queue_source import progress
+from bridge.cli.queue_source import progress, quiet_log
 
 if TYPE_CHECKING:
     from bridge.bus_side.adopt import Held
-    from bridge.bus_side.noise import Noise
     from bridge.config import Config, Gateway, Kafka
+    from bridge.log.boot_clocks import BootClocks
     from bridge.log.forensics import LaneFiles
 
 PROGRESS_FROM = 10_000
@@ -77,7 +77,7 @@ def adopt(
     with plainly(Locked), DirectoryLock(directory):
         plans = _plans(loaded.kafka, dead, lanes, by_cursor=by_cursor)
         if not dry_run:
-            _adopt(msgspec.structs.replace(loaded, gateway=dead), plans, documents=documents)
+            _adopt(msgspec.structs.replace(loaded, gateway=dead), plans, _clocks(lanes), documents=documents)
     _print(plans, as_json=as_json)
 
 
@@ -147,17 +147,7 @@ def _held(kafka: Kafka, gateway: str, lanes: list[LaneFiles]) -> dict[str, Held 
 
     names = tuple(files.name for files in lanes)
     with plainly(KafkaUnreachable):
-        return asyncio.run(held_positions(kafka, gateway, names, _noise()))
-
-
-def _noise() -> Noise:
-    """This process's log: warnings, on stderr, without aiokafka's own lines."""
-    from bridge import journal
-    from bridge.bus_side.main import quieten
-    from bridge.config import Log
-
-    journal.set_up(Log(level="warning"), "adopt")
-    return quieten()
+        return asyncio.run(held_positions(kafka, gateway, names, quiet_log("adopt")))
 
 
 def _plan(files: LaneFiles, held: Held | None) -> Plan:
@@ -184,7 +174,17 @@ def _end(files: LaneFiles) -> int:
     return walk.next_seq or segments[-1][0]
 
 
-def _adopt(config: Config, plans: list[Plan], *, documents: bool) -> None:
+def _clocks(lanes: list[LaneFiles]) -> BootClocks:
+    """What all lanes together know of boots whose clock was set late."""
+    from bridge.log.boot_clocks import BootClocks
+
+    clocks = BootClocks()
+    for files in lanes:
+        clocks.merge(files.clocks())
+    return clocks
+
+
+def _adopt(config: Config, plans: list[Plan], clocks: BootClocks, *, documents: bool) -> None:
     """Raises Failure: it was stopped, or fenced."""
     import asyncio
 
@@ -201,7 +201,7 @@ def _adopt(config: Config, plans: list[Plan], *, documents: bool) -> None:
                 done[lane] = max(done[lane], position)
 
         ends = {plan.lane: plan.end for plan in plans}
-        outcome = asyncio.run(adopt(config, ends, _noise(), documents=documents, tell=tell))
+        outcome = asyncio.run(adopt(config, ends, clocks, quiet_log("adopt"), documents=documents, tell=tell))
     for plan in plans:
         plan.forwarded = done[plan.lane] - plan.begin
     if outcome.left_out:

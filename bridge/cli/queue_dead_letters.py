@@ -24,6 +24,7 @@ class Action(StrEnum):
 
     LIST = "list"
     EXPORT = "export"
+    REPLAY = "replay"
 
 
 def dead_letters(
@@ -34,17 +35,30 @@ def dead_letters(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="list: print a JSON array.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="export: write there.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="replay: the configuration, how to get into Kafka.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="replay: count them, and send nothing.")] = False,
 ) -> None:
-    """List or export the dead letters that stay on a gateway because the dead-letter topic does not take them.
+    """List, export or forward the dead letters that stay on a gateway because the dead-letter topic does not take them.
 
     `export` writes a JSON object a line, as `queue export` does, with error, error_detail and original_partition beside
-    it. Exit code 3: some could not be read.
+    it. `replay` forwards them to the topics they were for, marked as `queue replay` does; what is refused again goes to
+    the dead-letter topic, or stays. It works beside the running daemon. Exit code 3: some could not be read, or stay.
 
     \b
     Examples:
       busbridge queue dead-letters /var/lib/busbridge
       busbridge queue dead-letters /var/lib/busbridge export --out letters.jsonl
+      busbridge queue dead-letters /var/lib/busbridge replay --config /etc/busbridge/busbridge.toml
     """
+    if action is Action.REPLAY:
+        from bridge.cli.queue_letters_replay import replay_letters
+
+        if config is None:
+            raise Failure("replay needs --config: how to get into Kafka", USAGE)
+        replay_letters(open_letters(directory), config, dry_run=dry_run, as_json=as_json)
+        return
     files = open_letters(directory)
     end_with_the_reader()
     if action is Action.LIST:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import datetime
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge.cli.exported import header_text
+from bridge.cli.exported import header_bytes, header_text
 from bridge.cli.queue_report import KINDS, OF_THE_HANDSHAKE
 from bridge.device_side.clock import rfc3339
 from bridge.log import record as rec
@@ -19,6 +20,8 @@ from bridge.log.record import Record, RecordError, decode_context, decode_header
 
 if TYPE_CHECKING:
     from bridge.bus_side.letter import Letter
+
+_CLOCKS = {"synchronised": rec.CLOCK_SYNCHRONISED, "corrected": rec.CLOCK_CORRECTED}
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -116,6 +119,35 @@ def fields_of(lane: str, log_id: bytes | None, record: Record) -> Line:
         log=log_id.hex() if log_id is not None else "",
         clock=rec.clock_word(record.flags),
     )
+
+
+def record_of(line: bytes) -> tuple[str, bytes, Record]:
+    """Lane, log id and record of a line that `line_of` or `letter_line` wrote; the time received is to the millisecond.
+
+    Raises:
+        msgspec.DecodeError, ValueError, RecordError: it is no such line.
+    """
+    told = msgspec.json.decode(line, type=Line)
+    kind = next((kind for kind, name in KINDS.items() if name == told.kind), None)
+    if kind is None:
+        raise RecordError(f"a record of a kind that nobody knows, {told.kind!r}")
+    pairs = [*told.headers.items(), *told.headers_repeated]
+    flags = told.qos | (rec.RETAIN if told.retain else 0) | (rec.TOMBSTONE if told.tombstone else 0)
+    flags |= _CLOCKS.get(told.clock, 0)
+    received = datetime.datetime.fromisoformat(told.received)
+    record = Record(
+        told.seq,
+        kind,
+        flags,
+        0,
+        round(received.timestamp() * 1000) * 1_000_000,
+        0,
+        bytes(16),
+        encode_context(told.device, told.topic, told.target),
+        rec.encode_headers((name, header_bytes(text)) for name, text in pairs),
+        base64.b64decode(told.payload_base64, validate=True),
+    )
+    return told.lane, bytes.fromhex(told.log) or bytes(16), record
 
 
 def write_payload(directory: Path, lane: str, record: Record) -> None:

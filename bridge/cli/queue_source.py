@@ -14,6 +14,7 @@ import typer
 from bridge.cli.failure import USAGE, Failure, plainly
 
 if TYPE_CHECKING:
+    from bridge.bus_side.noise import Noise
     from bridge.log.forensics import LaneFiles
 
 PROGRESS_FROM = 256 << 20
@@ -81,3 +82,13 @@ def output(path: Path | None) -> Iterator[BinaryIO]:
     with temporary.open("wb") as stream:
         yield stream
     temporary.replace(path)
+
+
+def quiet_log(command: str) -> Noise:
+    """This process's log, for a command that talks to Kafka: warnings on stderr, without aiokafka's own lines."""
+    from bridge import journal
+    from bridge.bus_side.main import quieten
+    from bridge.config import Log
+
+    journal.set_up(Log(level="warning"), command)
+    return quieten()

@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
 import time
 
 import pytest
-from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourcePatternType
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourcePatternType,
+)
 from confluent_kafka.admin import ResourceType as Kind
 
 from bridge.log.record import MESSAGE, encode, encode_context
 from tests.support.kafka.feed import message
+from tests.support.kafka.fetch import CHECKOUT
 from tests.support.kafka.ledger import exactly_once_in_order
 from tests.support.kafka.letters import letters_of
 
@@ -149,3 +161,45 @@ def test_killed_at_random_every_poison_is_kept_and_nothing_else(kafka, site, rea
     kept = [letter.record.seq for letter in letters_of(site.data)]
     # A kill between the letter and the position behind it makes it come again; by its number it is known.
     assert sorted(set(kept)) == poisoned
+
+
+def letters_command(site, action, *arguments):
+    config = site.log.parent / "busbridge.toml"
+    words = ["queue", "dead-letters", site.data, action, "--config", config, *arguments]
+    command = [sys.executable, "-m", "bridge", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False, timeout=120)
+
+
+def test_letters_that_stayed_are_forwarded_when_their_topic_is_put_right(kafka, make_site, make_topic, read):
+    name = f"kept-{time.time_ns()}"
+    extra = 'dead_letter_topic = ""\ntopic_timeout = "500 ms"\ntopic_retry = "1 s"\n'
+    site = make_site(kafka.address, topic=name, extra=extra)
+    make_topic(kafka.address, name, max_message_bytes="4000")
+    site.feed.publish(["dev-1"], 3, size=50)
+    noise = [os.urandom(6000) for _ in range(3)]
+    for value in noise:
+        site.feed.append(message("dev-big", value, name))
+        site.feed.append(message("dev-2", b"nowhere", "no such topic!"))
+    site.feed.sync()
+    site.start()
+    site.wait()
+    assert len(letters_of(site.data)) == 6
+    what = ConfigResource(ConfigResource.Type.TOPIC, name)
+    what.add_incremental_config(
+        ConfigEntry("max.message.bytes", "1000000", incremental_operation=AlterConfigOpType.SET)
+    )
+    admin = AdminClient({"bootstrap.servers": kafka.address})
+    admin.incremental_alter_configs([what])[what].result(30)
+    assert "6 records would be forwarded" in letters_command(site, "replay", "--dry-run").stdout
+    done = letters_command(site, "replay")
+    assert done.returncode == 3
+    assert "3 records were taken by nobody" in done.stderr
+    again = [each for each in read(kafka.address, name) if "replay" in dict(each.headers())]
+    assert [each.value() for each in again] == noise
+    assert [dict(each.headers())["seq"] for each in again] == [b"4", b"6", b"8"]
+    listed = json.loads(letters_command(site, "list", "--json").stdout)
+    assert [row["seq"] for row in listed] == ["5", "7", "9"]
+    # The daemon lives, and a second replay doubles nothing.
+    assert site.bus.health.state == "connected"
+    assert letters_command(site, "replay").returncode == 3
+    assert len([each for each in read(kafka.address, name) if "replay" in dict(each.headers())]) == 3
