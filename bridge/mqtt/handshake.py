@@ -43,8 +43,6 @@ class Terms(msgspec.Struct, frozen=True):
 
 def terms(connect: packets.Connect, limits: Mqtt) -> Terms:
     """Settles a CONNECT; PeerError for one that is refused whoever sends it."""
-    if Property.AUTHENTICATION_METHOD in connect.properties:
-        raise PeerError(Reason.BAD_AUTHENTICATION_METHOD, "extended authentication is not offered [MQTT-4.12.0-1]")
     if not connect.client_id and (connect.version == 3 or (connect.version == 4 and not connect.clean_start)):
         raise PeerError(Reason.CLIENT_IDENTIFIER_NOT_VALID, "no client id, and none can be assigned [MQTT-3.1.3-8]")
     will = _will(connect)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from bridge.config import Mqtt
 from bridge.message import Message
 from bridge.mqtt import packets, reasons
+from bridge.mqtt.authentication import Authentication, Methods
 from bridge.mqtt.copies import Copies
 from bridge.mqtt.decode import answering_version, decode
 from bridge.mqtt.encode import PINGRESP, encode
@@ -37,8 +39,12 @@ _SERVERS_OWN = frozenset((PacketType.CONNACK, PacketType.SUBACK, PacketType.UNSU
 class Session:
     """The server's end of one MQTT connection."""
 
-    def __init__(self, limits: Mqtt, output_max: float = math.inf) -> None:
-        """`output_max`: bytes of QoS 1 and 2 messages given out before `drained` is waited for."""
+    def __init__(self, limits: Mqtt, output_max: float = math.inf, methods: Methods = MappingProxyType({})) -> None:
+        """Args:
+        limits: of the protocol.
+        output_max: bytes of QoS 1 and 2 messages given out before `drained` is waited for.
+        methods: of extended authentication.
+        """
         self.closed = False
         """No more bytes are taken and no events given; `take_output` may still have the last words."""
         self.version = 0
@@ -49,6 +55,10 @@ class Session:
         self.packets_received = self.packets_sent = 0
         """Over its life; of those received all but PUBLISH, which are events."""
         self._limits = limits
+        self._methods = methods
+        self._authentication: Authentication | None = None
+        self._granted: Properties = {}
+        """What its method says with CONNACK."""
         self._output_max = output_max
         self._terms: Terms | None = None
         self._send_max_bytes: float = math.inf
@@ -103,7 +113,11 @@ class Session:
 
     @property
     def _waiting(self) -> bool:
-        return self._terms is not None and self.state is None
+        return self._terms is not None and self.state is None and not self._authenticating
+
+    @property
+    def _authenticating(self) -> bool:
+        return self._authentication is not None and self._authentication.open
 
     def _parse(self, data: bytes, events: list[Event]) -> int:
         """Takes whole packets off `data`; how many bytes that were. The usual PUBLISH is read right here."""
@@ -161,6 +175,8 @@ class Session:
         if first >> 4 in _SERVERS_OWN:
             raise protocol_error(f"{PacketType(first >> 4).name} from a client")
         packet = decode(first, body, self.version)
+        if self._authenticating and self.state is None and type(packet) not in (packets.Auth, packets.Disconnect):
+            raise protocol_error(f"{PacketType(first >> 4).name} before it is authenticated [MQTT-3.1.2-30]")
         handler = self._HANDLERS.get(type(packet))
         if handler is None:
             raise protocol_error(f"{PacketType(first >> 4).name} from a client")
@@ -214,7 +230,7 @@ class Session:
         agreed = self._terms
         if agreed is None or self.state is not None:
             raise RuntimeError("accept without a CONNECT that waits")
-        properties = dict(agreed.properties)
+        properties = agreed.properties | self._granted
         if assigned_client_id:
             properties[Property.ASSIGNED_CLIENT_IDENTIFIER] = state.client_id
         pattern = self._limits.response_information
@@ -363,7 +379,27 @@ class Session:
         agreed = terms(packet, self._limits)
         self._terms = agreed
         self.client_id = packet.client_id
-        events.append(agreed.request)
+        self._authentication = Authentication.of(packet, self._methods)
+        if self._authentication is None:
+            events.append(agreed.request)
+        else:
+            self._go_on(self._authentication.connect(packet), events)
+
+    def _on_auth(self, packet: packets.Auth, events: list[Event]) -> None:
+        if self._authentication is None:
+            raise protocol_error("AUTH, and CONNECT named no method [MQTT-4.12.0-6]")
+        self._go_on(self._authentication.answer(packet, accepted=self.state is not None), events)
+
+    def _go_on(self, answer: packets.Auth, events: list[Event]) -> None:
+        """AUTH, or where that would end the first authentication CONNECT's event: CONNACK says it."""
+        if answer.reason or self.state is not None:
+            self._send(answer)
+        elif self._terms is not None:
+            self._granted = answer.properties
+            connack = encode(packets.Connack(0, False, self._terms.properties | self._granted), self.version)
+            if len(connack) > self._terms.send_max_bytes:
+                raise PeerError(Reason.PACKET_TOO_LARGE, "")
+            events.append(self._terms.request)
 
     def _on_publish(self, packet: Message, events: list[Event]) -> None:
         assert self._inbound is not None
@@ -427,8 +463,9 @@ class Session:
         packets.Unsubscribe: _on_unsubscribe,
         packets.Pingreq: _on_pingreq,
         packets.Disconnect: _on_disconnect,
+        packets.Auth: _on_auth,
     }
-    """What a client may send. AUTH is not there: no method was agreed [MQTT-4.12.0-6]."""
+    """What a client may send."""
 
 
 def _check_type(first: int) -> None:

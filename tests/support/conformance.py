@@ -32,10 +32,6 @@ NOT_FOR_US = {
         "3.15.2-2": NO_AUTH,
         "3.15.2-3": NO_AUTH,
         "4.2-1": "TCP and TLS do",
-        "4.12.0-2": NO_AUTH,
-        "4.12.0-4": NO_AUTH,
-        "4.12.0-5": NO_AUTH,
-        "4.12.1-2": NO_AUTH,
     },
     "3.1.1": {
         "3.8.3-2": "wildcards are taken",
