@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 Faults = tuple[tuple[str, bytes], ...]
 """Headers that make a record a dead letter: what is wrong with it, found before it went to the disk."""
 _NO_FAULTS: Final[Faults] = ()
+_DETAIL_MAX: Final = 500
+"""Characters of what is wrong: it stands in a header."""
 
 
 class Way:
@@ -323,4 +325,4 @@ class Pipeline:
 
 
 def _faults(misfit: Misfit) -> Faults:
-    return (("error", misfit.error.encode()), ("error-detail", str(misfit).encode()))
+    return (("error", misfit.error.encode()), ("error-detail", str(misfit)[:_DETAIL_MAX].encode()))
