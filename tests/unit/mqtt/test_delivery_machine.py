@@ -12,7 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bridge.config import Mqtt
 from bridge.message import Message
+from bridge.mqtt import packets
 from bridge.mqtt.events import ConnectRequested, Disconnected, Released
+from bridge.mqtt.framing import PacketStream
 from bridge.mqtt.session import Session
 from bridge.mqtt.session_state import SessionState
 from bridge.mqtt.subscription import Subscription
@@ -69,6 +71,28 @@ class Gateway:
         self.state.restore_incoming(self.hand_shakes)
 
 
+class Wire:
+    """What has crossed between the two, read by nobody else's count: the server's use of the client's window."""
+
+    def __init__(self, version: int) -> None:
+        self._said, self._heard = PacketStream(version), PacketStream(version)
+        self._open: set[int] = set()
+
+    def said(self, data: bytes) -> None:
+        """From the server; before it hears anything more."""
+        for packet in self._said.feed(data):
+            if isinstance(packet, Message) and packet.qos:
+                assert packet.packet_id not in self._open, "a packet identifier that is in use"
+                self._open.add(packet.packet_id)
+                assert len(self._open) <= RECEIVE_MAXIMUM
+
+    def heard(self, data: bytes) -> None:
+        """From the client, as the server is about to hear it."""
+        for packet in self._heard.feed(data):
+            if isinstance(packet, packets.Puback | packets.Pubcomp):
+                self._open.discard(packet.packet_id)
+
+
 class Delivery(RuleBasedStateMachine):
     """Rules: what can happen. Invariants: what must hold whatever has happened."""
 
@@ -108,13 +132,16 @@ class Delivery(RuleBasedStateMachine):
     @rule()
     def connect(self) -> None:
         self.gateway.session = Session(LIMITS)
+        self.wire = Wire(self.device.version)
         self.to_device.clear()
         self.device.connect()
 
     @precondition(lambda self: self._up)
     @rule(cut=_CUT)
     def bytes_up(self, cut: int) -> None:
+        self._collect()
         data, self.device.sent = bytes(self.device.sent[:cut]), self.device.sent[cut:]
+        self.wire.heard(data)
         self.gateway.take(data)
 
     @precondition(lambda self: self._up)
@@ -126,7 +153,9 @@ class Delivery(RuleBasedStateMachine):
 
     def _collect(self) -> None:
         assert self.gateway.session is not None
-        self.to_device += self.gateway.session.take_output()
+        said = self.gateway.session.take_output()
+        self.wire.said(said)
+        self.to_device += said
 
     @rule(count=st.integers(1, 3))
     def commit(self, count: int) -> None:
@@ -204,4 +233,4 @@ def _check(got: list[bytes], sent: list[bytes]) -> None:
 
 
 TestDelivery = Delivery.TestCase
-TestDelivery.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestDelivery.settings = settings(max_examples=max(200, settings().max_examples), stateful_step_count=60, deadline=None)
