@@ -73,6 +73,8 @@ class Broker:
         self.clients: dict[str, Client] = {}
         self.expired = 0
         """Sessions whose time was over."""
+        self._displaced = 0
+        """Messages that made room for newer ones, in sessions that are over."""
         self.retained = retained
         self._acl = acl
         self._kept = KeptSessions(cold, mqtt, now, soon, self._stored)
@@ -207,7 +209,8 @@ class Broker:
     @property
     def dropped(self) -> int:
         """Messages that a client's bounds had no room for."""
-        return self._fan_out.dropped
+        known = sum(client.state.displaced for client in self.clients.values())
+        return self._fan_out.dropped + self._displaced + known
 
     @property
     def shared_subscriptions(self) -> int:
@@ -262,6 +265,7 @@ class Broker:
     def _forget(self, client: Client) -> None:
         self._fan_out.session_over(client)
         self.exchanges.session_over(client.state.client_id)
+        self._displaced += client.state.displaced
         del self.clients[client.state.client_id]
         self._kept.forget(client.state)
 

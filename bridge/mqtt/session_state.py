@@ -108,6 +108,8 @@ class SessionState:
         self.queue_bytes = 0
         self.dropped = 0
         """Messages this client never got: queue full, expired, or larger than its Maximum Packet Size."""
+        self.displaced = 0
+        """Of those, the ones that had been queued and made room for newer ones."""
         self.last_packet_id = 0
         self.keeper: Keeper | None = None
         """Where it is on disk; None: it does not outlive its connection."""
@@ -136,7 +138,7 @@ class SessionState:
         """Queues `item`; False: dropped. `now`: the clock of `Outgoing.expires`; what has expired makes room."""
         if item.qos and not self._has_room(item) and now >= self._first_expiry:
             self._drop_expired(now)
-        if not item.qos or not self._has_room(item):
+        if not item.qos or not (self._has_room(item) or self._make_room(item)):
             self.dropped += 1
             return False
         self._append(item)
@@ -165,6 +167,16 @@ class SessionState:
     def _has_room(self, item: Outgoing) -> bool:
         bytes_then = self.queue_bytes + item.size
         return len(self.queue) < self._limits.queue_max_messages and bytes_then <= self._limits.queue_max_bytes
+
+    def _make_room(self, item: Outgoing) -> bool:
+        """Drops the oldest for it; False: that is not the policy, or would not help."""
+        if self._limits.queue_on_full != "drop_oldest" or item.size > self._limits.queue_max_bytes:
+            return False
+        while not self._has_room(item):
+            self.queue_bytes -= self.queue.popleft().size
+            self.displaced += 1
+            self.dropped += 1
+        return True
 
     def _drop_expired(self, now: float) -> None:
         kept = deque(item for item in self.queue if item.expires is None or item.expires > now)

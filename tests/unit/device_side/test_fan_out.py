@@ -130,3 +130,18 @@ def test_message_expiry_is_counted_down_and_what_has_expired_is_dropped(gateway:
     gateway.now += 30
     gateway.tell("q", properties={Property.MESSAGE_EXPIRY_INTERVAL: 7})
     assert [message.properties for message in later.messages()] == [{Property.MESSAGE_EXPIRY_INTERVAL: 7}]
+
+
+def test_what_made_room_for_newer_messages_is_counted_as_dropped(cold: ColdStore) -> None:
+    with local(cold, Mqtt(queue_max_messages=3, queue_on_full="drop_oldest")) as gateway:
+        peer = gateway.connect("away", expiry_s=600)
+        peer.subscribe(Subscription("a/#", 1))
+        peer.drop()
+        for number in range(5):
+            gateway.tell("a/b", str(number))
+        assert gateway.broker.dropped == 2
+        back = gateway.connect("away", clean=False)
+        gateway.settle()
+        assert back.payloads() == ["2", "3", "4"]
+        back.drop()
+        assert gateway.broker.dropped == 2

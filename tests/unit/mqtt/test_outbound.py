@@ -267,6 +267,25 @@ def test_a_repetition_over_a_new_maximum_is_dropped() -> None:
     assert list(later.state.in_flight) == [2]
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Mqtt(queue_max_messages=3, queue_on_full="drop_oldest"),
+        Mqtt(queue_max_bytes=6, queue_on_full="drop_oldest"),
+    ],
+)
+def test_a_full_queue_may_make_room_for_what_is_new(limits: Mqtt) -> None:
+    """The bounds hold all the while; a message that is too large for the whole queue displaces nothing."""
+    state = SessionState("c", 5, 60, limits)
+    assert all(state.enqueue(Message("t", str(number).encode(), 1), Subscription("t", 1), 0.0) for number in range(6))
+    assert [item.message.payload for item in state.queue] == [b"3", b"4", b"5"]
+    assert (state.displaced, state.dropped) == (3, 3)
+    if limits.queue_max_bytes == 6:
+        assert state.queue_bytes == 6
+        assert not state.enqueue(Message("t", bytes(6), 1), Subscription("t", 1), 0.0)
+        assert (len(state.queue), state.displaced) == (3, 3)
+
+
 @pytest.mark.parametrize("limits", [Mqtt(queue_max_messages=3), Mqtt(queue_max_bytes=6)])
 def test_the_queue_of_who_is_away_is_bounded(version: int, limits: Mqtt) -> None:
     state = SessionState("c", version, 60, limits)
