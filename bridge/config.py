@@ -92,8 +92,8 @@ class Mqtt(msgspec.Struct, frozen=True):
     queue_max_bytes: Size = 4 * MIB
     """Their payloads and topics."""
     queue_on_full: Literal["drop_new", "drop_oldest"] = "drop_new"
-    """Which message such a client does not get when its queue is full: the newest or the oldest; what has expired goes
-    first. `$SYS/broker/publish/messages/dropped` counts them. It holds up no publisher and touches nothing for Kafka."""
+    """Which message such a client does not get when its queue is full, the newest or the oldest; what has expired goes
+    first. `$SYS/broker/publish/messages/dropped` counts them. No publisher waits for it; Kafka gets them all the same."""
     topic_max_bytes: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1024
     """Of a topic name or filter; the standard's limit is 65,535."""
     topic_levels_max: Count = 64
