@@ -93,7 +93,7 @@ class Mqtt(msgspec.Struct, frozen=True):
     """Their payloads and topics."""
     queue_on_full: Literal["drop_new", "drop_oldest"] = "drop_new"
     """Which message such a client does not get when its queue is full, the newest or the oldest; what has expired goes
-    first. `$SYS/broker/publish/messages/dropped` counts them. No publisher waits for it; Kafka gets them all the same."""
+    first. `$SYS/broker/publish/messages/dropped` counts them. No publisher waits for it; Kafka gets them all."""
     topic_max_bytes: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1024
     """Of a topic name or filter; the standard's limit is 65,535."""
     topic_levels_max: Count = 64
