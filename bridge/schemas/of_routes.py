@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bridge.config import Config
 from bridge.config import Schema as Settings
 from bridge.schemas.files import Sized, load
-from bridge.schemas.registry import Registry
-from bridge.schemas.registry_client import RegistryClient
-from bridge.schemas.registry_schema import DeviceFramed, GatewayFramed
-from bridge.schemas.registry_store import RegistryStore
 from bridge.schemas.schema import Schema, SchemaError
+
+if TYPE_CHECKING:
+    from bridge.schemas.registry import Registry
 
 
 def open_registry(
@@ -22,6 +22,10 @@ def open_registry(
     settings = config.schema_registry
     if settings is None or not any(each.schema is not None and each.schema.registry for each in config.routes):
         return None
+    from bridge.schemas.registry import Registry
+    from bridge.schemas.registry_client import RegistryClient
+    from bridge.schemas.registry_store import RegistryStore
+
     store = RegistryStore(config.gateway.data_dir / "schemas", settings.url, replace)
     return Registry(settings, RegistryClient(settings, environ), store, now)
 
@@ -50,6 +54,8 @@ def problems(config: Config) -> list[tuple[str, str]]:
 def _schema(settings: Settings, registry: Registry | None) -> Schema:
     if settings.registry is None or registry is None:
         return load(settings)
+    from bridge.schemas.registry_schema import DeviceFramed, GatewayFramed
+
     if settings.registry == "device":
         return Sized(DeviceFramed(registry, settings.subject), settings.max_bytes)
     return Sized(GatewayFramed(registry, settings.subject or "", settings.message), settings.max_bytes)
