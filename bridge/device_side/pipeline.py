@@ -108,6 +108,9 @@ class Pipeline:
         self._wall_ns, self._mono_ns = clock.wall_ns, clock.mono_ns
         self._remembered = limits.topics_remembered
         self._beginnings = Beginnings(random)
+        first = self._beginnings.next()
+        self._trace_name = rec.encode_headers(((PARENT, first),)).removesuffix(first)
+        """What stands before the value of an encoded traceparent: they are all of one length."""
 
     def publish(self, connection: Connection, message: Message) -> bool:
         """Takes one message in; False: its lane takes nothing now, offer it again.
@@ -249,8 +252,10 @@ class Pipeline:
             if pairs is not way.seal_pairs:
                 way.seal_pairs, way.seal_headers = pairs, rec.encode_headers(pairs)
             headers = way.seal_headers
-        if message.properties or way.begins_trace or faults:
+        if message.properties or faults:
             headers = rec.encode_headers((*pairs, *self._headers(way, message.properties or {}), *faults))
+        elif way.begins_trace:
+            headers += self._trace_name + self._beginnings.next()
         flags = message.qos | (rec.RETAIN if message.retain else 0) | (rec.DUP if message.dup else 0)
         if self._clock.synchronised():
             flags |= rec.CLOCK_SYNCHRONISED

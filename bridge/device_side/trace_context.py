@@ -20,6 +20,7 @@ _MEMBER = re.compile(
     r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 )
 _MEMBERS_MAX: Final = 32
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _RANDOM_BYTES: Final = 24
 _REFILL: Final = 4096 // _RANDOM_BYTES * _RANDOM_BYTES
 
@@ -69,6 +70,6 @@ class Beginnings:
             if at >= len(self._pool):
                 self._pool, at = self._random(_REFILL).hex(), 0
             self._at = at + 2 * _RANDOM_BYTES
-            parent = f"00-{self._pool[at : at + 32]}-{self._pool[at + 32 : at + 48]}-01"
-            if _valid(parent):
-                return parent.encode()
+            trace, span = self._pool[at : at + 32], self._pool[at + 32 : at + 48]
+            if trace != _NO_TRACE and span != _NO_SPAN:
+                return f"00-{trace}-{span}-01".encode()
