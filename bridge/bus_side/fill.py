@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from functools import partial
 import msgspec
 from aiokafka import codec
 
-from bridge.bus_side.cloud_event import Header
+from bridge.bus_side.cloud_event import Header, rfc3339
 from bridge.bus_side.dead_letter import NO_TIMESTAMP, letters_of
 from bridge.bus_side.forms import NO_ROUTES, By, Forms
 from bridge.bus_side.letter import Letter
@@ -106,6 +107,7 @@ class Fill:
         self._stays = stays
         self._marks = marks
         self._codec, self._compress = compression(kafka.compression, kafka.compression_level)
+        self._ahead_max_ms = int(kafka.timestamp_ahead_max * 1000)
         self._transactional = kafka.delivery == "exactly_once"
         self._shapes: dict[str, Shapes[Place]] = {}
         self._lots: dict[tuple[str, int], Lot] = {}
@@ -164,6 +166,7 @@ class Fill:
             )
         doomed = self._refusals.of_lane(lane)
         self.records[lane] += len(batch.records)
+        latest = time.time_ns() // _NS_PER_MS + self._ahead_max_ms
         for record in batch.records:
             try:
                 shape = shapes.of(record)
@@ -181,9 +184,13 @@ class Fill:
                 await self._bury(lane, shape, record, refusal)
                 continue
             ms = record.wall_ns // _NS_PER_MS
+            stream = place.stream
+            if ms > latest:
+                stream = _from_the_future(shape, record, self._marks)
+                ms = latest - self._ahead_max_ms
             current = place.lot.current
-            if current is None or not current.append(place.stream, record.seq, record.payload, ms):
-                self._open(place.lot, lane, record).append(place.stream, record.seq, record.payload, ms)
+            if current is None or not current.append(stream, record.seq, record.payload, ms):
+                self._open(place.lot, lane, record).append(stream, record.seq, record.payload, ms)
 
     async def _place(self, shape: Shape[Place]) -> Place:
         stream = encode_stream(
@@ -252,3 +259,10 @@ class Fill:
             return "it was kept here before"
         letters = await self._topics.find(self._kafka.dead_letter_topic)
         return letters.detail if isinstance(letters, Refusal) else letters
+
+
+def _from_the_future(shape: Shape[Place], record: Record, marks: Sequence[Header]) -> Stream:
+    """For a record that a wrong clock stamped: what that clock said is a header beside the others."""
+    said: Header = ("received-at", rfc3339(record.wall_ns // _NS_PER_MS))
+    headers = [*headers_of(shape, record), *marks, said]
+    return encode_stream(shape.key, headers, numbered=False, tombstone=shape.tombstone)

@@ -105,6 +105,8 @@ class KafkaSink:
         except AccessError as error:
             raise SinkAway(str(error)) from error
         except (KafkaError, OSError, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and await producer.lacks_transaction_log():
+                raise SinkAway(NO_TRANSACTION_LOG) from error
             raise self._away(error) from error
         self._noise.reset()
         return held
@@ -269,8 +271,6 @@ class KafkaSink:
         words = refused(error, self._kafka.delivery, self._gateway)
         if words:
             return SinkRefused(words)
-        if isinstance(error, TimeoutError) and self._producer is not None and self._producer.waits_for_transactions:
-            return SinkAway(NO_TRANSACTION_LOG)
         return SinkAway(self._access.why(error, self._noise))
 
     def _fenced(self, open_s: float) -> SinkAgain | SinkFenced:

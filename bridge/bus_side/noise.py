@@ -47,6 +47,8 @@ _INFORMATION: Final = (
 _ENDED: Final = "Unexpected error in sender routine"
 # asyncio's, about futures that aiokafka made and dropped with the connection.
 _DROPPED: Final = ("Task was destroyed but it is pending", "Future exception was never retrieved")
+# Its bookkeeping of a batch that ended when the producer was abandoned.
+_ABANDONED: Final = "Exception in callback <function MessageAccumulator"
 
 
 class Noise(logging.Filter):
@@ -66,6 +68,8 @@ class Noise(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         text = str(record.msg)
         if record.name == "asyncio":
+            if record.getMessage().startswith(_ABANDONED):
+                return False
             return not (text.startswith(_DROPPED) and _is_aiokafkas(record))
         if not record.name.startswith("aiokafka"):
             return True

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import CoordinatorNotAvailableError, KafkaConnectionError, KafkaError
 from aiokafka.producer import sender
 from aiokafka.structs import OffsetAndMetadata
 
@@ -41,12 +41,19 @@ class LaneProducer:
     def client(self) -> AIOKafkaClient:
         return self._producer.client
 
-    @property
-    def waits_for_transactions(self) -> bool:
-        """The cluster answers, but gives no producer id for our transactional id."""
+    async def lacks_transaction_log(self) -> bool:
+        """True if the cluster says that nobody coordinates our transactions."""
         manager = self._producer._txn_manager
-        waits = manager is not None and manager.transactional_id is not None and not manager.has_pid()
-        return waits and bool(self.client.cluster.brokers())
+        if manager is None or manager.transactional_id is None:
+            return False
+        try:
+            async with asyncio.timeout(_END_LIMIT_S):
+                await self.client.coordinator_lookup(CoordinationType.TRANSACTION, manager.transactional_id)
+        except CoordinatorNotAvailableError:
+            return True
+        except (KafkaError, OSError, TimeoutError):
+            return False
+        return False
 
     async def start(self) -> None:
         """Connects and takes over the transactional id, if there is one. Raises KafkaError."""

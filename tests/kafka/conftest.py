@@ -55,9 +55,9 @@ class Site:
         self._config = directory / "busbridge.toml"
         self._config.write_text(_CONFIG.format(gateway=gateway, kafka=_KAFKA.format(server=server) + extra))
 
-    def start(self) -> BusProcess:
-        """A new life of the bus side, told what is committed."""
-        self.bus = BusProcess(self._config, self.log)
+    def start(self, wrapper: Sequence[str] = ()) -> BusProcess:
+        """A new life of the bus side, told what is committed; `wrapper` as for BusProcess."""
+        self.bus = BusProcess(self._config, self.log, wrapper)
         self.bus.tell(self.feed.note())
         return self.bus
 

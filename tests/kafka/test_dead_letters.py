@@ -21,7 +21,7 @@ from bridge.log.record import MESSAGE, encode, encode_context
 from tests.support.kafka.feed import message
 from tests.support.kafka.ledger import exactly_once_in_order, numbers_by_device
 
-DAY_NS = 86_400 * 10**9
+HALF_AN_HOUR_NS = 1800 * 10**9
 
 
 def dead_letters(kafka, site, read):
@@ -29,10 +29,9 @@ def dead_letters(kafka, site, read):
     return [(each.key(), each.value(), dict(each.headers())) for each in found]
 
 
-def site_with_dead_letters(kafka, make_site, topic):
-    return make_site(
-        kafka.address, topic=topic, extra=f'dead_letter_topic = "{topic}-dead"\ntopic_timeout = "500 ms"\n'
-    )
+def site_with_dead_letters(kafka, make_site, topic, extra=""):
+    settings = f'dead_letter_topic = "{topic}-dead"\ntopic_timeout = "500 ms"\n' + extra
+    return make_site(kafka.address, topic=topic, extra=settings)
 
 
 def test_too_large_for_its_topic(kafka, make_site, make_topic, read):
@@ -85,17 +84,39 @@ def test_unknown_topic(kafka, make_site, read):
 
 
 @pytest.mark.parametrize("around", [0, 20, 6000])
-def test_time_that_kafka_refuses(around, kafka, make_site, read):
-    site = site_with_dead_letters(kafka, make_site, f"clock-{time.time_ns()}")
+def test_time_that_kafka_refuses(around, kafka, make_site, make_topic, read):
+    site = site_with_dead_letters(kafka, make_site, f"clock-{time.time_ns()}", 'timestamp_ahead_max = "1 h"\n')
+    make_topic(kafka.address, site.topic, message_timestamp_after_max_ms="60000")
     site.feed.publish(["dev-1"], around)
     context = encode_context("dev-1", "t", site.topic)
-    site.feed.append(encode(MESSAGE, 1, 0, time.time_ns() + 9 * DAY_NS, 0, context, b"", b"from the future"))
+    site.feed.append(encode(MESSAGE, 1, 0, time.time_ns() + HALF_AN_HOUR_NS, 0, context, b"", b"from the future"))
     site.feed.publish(["dev-1"], around)
     site.start()
     site.wait()
     assert exactly_once_in_order(read(kafka.address, site.topic), site.feed.written)
     ((_, value, headers),) = dead_letters(kafka, site, read)
     assert (value, headers["error"]) == (b"from the future", b"invalid-timestamp")
+
+
+def test_records_from_the_future_have_the_present_time_and_say_what_the_clock_said(kafka, make_site, make_topic, read):
+    site = make_site(kafka.address)
+    make_topic(kafka.address, site.topic)
+    site.feed.publish(["dev-1"], 5)
+    context, ahead = encode_context("dev-1", "t", site.topic), 4_102_444_800_000  # 2100-01-01
+    for number in range(3000):
+        record = encode(MESSAGE, 1, 0, (ahead + number) * 1_000_000, 0, context, b"", b"%d" % number)
+        site.feed.append(record)
+    site.feed.sync()
+    begun = time.time() - 1
+    bus = site.start()
+    site.wait()
+    found = read(kafka.address, site.topic)
+    late = [(message.value(), dict(message.headers())) for message in found if b"device" not in message.value()]
+    assert [value for value, _ in late] == [b"%d" % number for number in range(3000)]
+    assert late[7][1]["received-at"] == b"2100-01-01T00:00:00.007Z"
+    assert [int(headers["seq"]) for _, headers in late] == list(range(6, 3006))
+    assert all(begun <= message.timestamp()[1] / 1000 <= time.time() for message in found)
+    assert bus.health.figures.transactions_aborted == 0
 
 
 @pytest.mark.parametrize("around", [0, 6000])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bridge.log import doorbell
@@ -18,7 +19,8 @@ from tests.support.kafka.fetch import CHECKOUT
 class BusProcess:
     """One life of `python -m bridge.bus_side.main`, and the device side's end of its door bell."""
 
-    def __init__(self, config: Path, log: Path) -> None:
+    def __init__(self, config: Path, log: Path, wrapper: Sequence[str] = ()) -> None:
+        """`wrapper`: a command that runs the one behind it in its own place."""
         mine, theirs = doorbell.pair()
         self.log = log
         self.health = Health("starting")
@@ -29,7 +31,7 @@ class BusProcess:
         command = [sys.executable, "-m", "bridge.bus_side.main", "--config", str(config)]
         with theirs, log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*command, "--doorbell-fd", str(theirs.fileno())],
+                [*wrapper, *command, "--doorbell-fd", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdout=output,
                 stderr=output,
