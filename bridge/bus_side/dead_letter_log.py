@@ -11,14 +11,16 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from bridge.bus_side.letter import Letter, NotKept, encode_letter, kept_events
+from bridge.bus_side.gap import drop_records
+from bridge.bus_side.letter import DIRECTORY, Letter, NotKept, encode_letter, kept_events
 from bridge.bus_side.sink import LaneBatch
 from bridge.config import KIB
 from bridge.log.cursor import Cursor
+from bridge.log.dropped import dropped_in
 from bridge.log.errors import LogError, LogFailed, LogFailure, LogFull
 from bridge.log.fold import NoFold
 from bridge.log.log_id import load_or_create_log_id
@@ -65,6 +67,8 @@ class DeadLetterLog:
         self._failure: LogFailure | None = None
         self._known: set[tuple[bytes, str, int]] = set()
         """Marks of letters that are durable and whose records are still in the queue."""
+        self._told = 0
+        """Behind the last lost letter that the events of the present transaction tell of; 0: they tell of none."""
         self._moved = threading.Condition()
         self._one_at_a_time = threading.Lock()
 
@@ -84,10 +88,14 @@ class DeadLetterLog:
             self._known.update(letter.mark for letter in fresh)
             self.kept += len(fresh)
             _say(fresh)
-        return kept_events(self._event_topic, letters, self._wall_ns())
+        events = kept_events(self._event_topic, letters, self._wall_ns())
+        return [*events, *self._losses(letters[0])] if fresh else events
 
     def forget(self, batches: Sequence[LaneBatch]) -> None:
-        """See `LetterBox.forget`."""
+        """See `LetterBox.forget`. Also: what was told of losses is in Kafka now."""
+        if self._told and self._writer is not None:
+            self._writer.forwarded(self._told)
+            self._told = 0
         if self._known:
             ends = {batch.lane: batch.position for batch in batches}
             self._known = {mark for mark in self._known if mark[2] >= ends.get(mark[1], 0)}
@@ -98,6 +106,13 @@ class DeadLetterLog:
             writer, self._writer = self._writer, None
             if writer is not None:
                 writer.close()
+
+    def _losses(self, letter: Letter) -> Iterator[tuple[str, Record]]:
+        """Gaps of this log: the oldest letters, that went because `max_bytes` was reached. In the lane of `letter`."""
+        for _, dropped in dropped_in(self._directory):
+            self._told = max(self._told, dropped.next_seq)
+            for event in drop_records(letter.gateway, self._event_topic, DIRECTORY, dropped, self._wall_ns()):
+                yield letter.lane, event
 
     def _write(self, letters: list[bytes]) -> None:
         """Returns when all of them are durable. Raises LogError, OSError."""

@@ -56,7 +56,7 @@ def test_killed_at_random_and_repeated_it_doubles_nothing(kafka, make_site, adop
     adopter = make_site(kafka.address, extra="transaction_records = 100\n")
     die_in_an_outage(dead)
     moments, kills = random.Random(7), 0
-    while kills < 8:
+    while kills < 6:
         process = subprocess.Popen(command(dead, adopter), cwd=CHECKOUT, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
         time.sleep(moments.uniform(1.0, 2.2))
         process.kill()

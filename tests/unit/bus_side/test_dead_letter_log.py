@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -106,6 +107,21 @@ def test_bounded_the_oldest_go_and_leave_word(make_log, tmp_path):
     dropped = [each for _, each in dropped_in(tmp_path / "dead-letters")]
     assert sum(stream.count for each in dropped for stream in each.streams) == kept[0] - 1
     assert dropped[0].streams[0].device == "dev-1"
+
+
+def test_what_had_to_go_is_told_until_kafka_knows(make_log, tmp_path):
+    log = make_log(max_bytes=1)
+    for seq in range(1, 41):
+        events = asyncio.run(log.keep([letter(seq, bytes(60 * KIB))]))
+    gaps = [json.loads(event.payload) for _, event in events[1:]]
+    dropped = [each for _, each in dropped_in(tmp_path / "dead-letters")]
+    assert {(gap["type"], gap["lane"], gap["device"]) for gap in gaps} == {("gap", "dead-letters", "dev-1")}
+    assert sum(gap["count"] for gap in gaps) == sum(stream.count for each in dropped for stream in each.streams)
+    log.forget([LaneBatch("normal", [], 41)])
+    deadline = time.monotonic() + 20
+    while dropped_in(tmp_path / "dead-letters"):
+        assert time.monotonic() < deadline, "told, and still there"
+        time.sleep(0.01)
 
 
 def test_what_was_forwarded_after_all_makes_room(make_log, tmp_path):

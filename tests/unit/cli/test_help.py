@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
+
+from tests.unit.cli.conftest import CHECKOUT
 
 COMMANDS = [
     ("init",),
@@ -18,6 +22,9 @@ COMMANDS = [
     ("queue", "inspect"),
     ("queue", "verify"),
     ("queue", "export"),
+    ("queue", "replay"),
+    ("queue", "adopt"),
+    ("queue", "dead-letters"),
 ]
 
 
@@ -35,6 +42,19 @@ def test_help_is_quick_and_names_the_commands(busbridge):
     done = busbridge("--help")
     assert time.monotonic() - start < 2.0  # 0.35 s on an idle machine; with cryptography and aiokafka well over 1 s
     assert {"init", "run", "check", "open", "certs", "keys"} <= set(done.stdout.split())
+
+
+def test_a_shell_completes_commands_and_what_they_take():
+    def words(line: str, index: int) -> set[str]:
+        asked = {"_BUSBRIDGE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(index)}
+        environment = {"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin", **asked}
+        command = [sys.executable, "-m", "bridge"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=60)
+        return set(done.stdout.split())
+
+    assert {"inspect", "verify", "export", "replay", "adopt", "dead-letters"} <= words("busbridge queue ", 2)
+    assert words("busbridge queue dead-letters data re", 4) == {"replay"}
+    assert {"--config", "--dry-run", "--from"} <= words("busbridge queue replay data --", 4)
 
 
 def test_version(busbridge):
