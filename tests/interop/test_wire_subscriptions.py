@@ -1,4 +1,4 @@
-"""Subscriptions, retained messages, wills, order: byte by byte against a daemon, in 3.1.1 and 5 alike (MQTT5 §3, §4)."""
+"""Subscriptions, retained messages, wills and order, byte by byte, in 3.1.1 and 5 alike (MQTT5 §3, §4)."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def test_several_filters_have_one_answer_with_a_reason_for_each(name: str, liste
 def test_several_filters_are_left_with_one_answer(name: str, listener: Wire, talker: Wire) -> None:
     ask(listener, *((f"open/{name}/{end}", 0) for end in "abc"))
     properties = b"\0" if listener.version == 5 else b""
-    filters = text(f"open/{name}/a") + text("never/asked/for") + text(f"open/{name}/c")
+    filters = text(f"open/{name}/a") + text(f"open/{name}/c") + text("never/asked/for")
     listener.send(packet(0xA2, b"\0\x09" + properties + filters))
-    reasons = b"\0\x11\0" if listener.version == 5 else b""
+    reasons = b"\0\0\x11" if listener.version == 5 else b""
     assert listener.receive() == (UNSUBACK, b"\0\x09" + properties + reasons)
     for end in "abc":
         say(talker, f"open/{name}/{end}", b"x")
@@ -237,16 +237,25 @@ def test_every_client_id_of_23_letters_and_digits_is_taken(meeting: Gateway, ver
         assert wire.connected() is False
 
 
-@pytest.mark.mqtt("MQTT-3.1.2-6", "MQTT-3.1.3-2", "MQTT-3.1.4-4")
-def test_a_session_belongs_to_its_client_id(meeting: Gateway, name: str, version: int) -> None:
+@pytest.mark.mqtt("MQTT-3.1.2-4", "MQTT-3.1.2-6", "MQTT-3.1.3-2", "MQTT-3.1.4-4", "MQTT-3.2.2-2", "MQTT-3.2.2-3")
+def test_a_session_belongs_to_its_client_id_until_a_clean_start(
+    meeting: Gateway, name: str, version: int, talker: Wire
+) -> None:
+    """Its subscriptions with it: a client that comes back has them, one that starts anew and another have not."""
+
+    def come(client_id: str, *, clean: bool = False) -> Wire:
+        return Wire(meeting.port, client_id, version=version, clean=clean, expiry_s=60)
+
     for other in (f"{name}-a", f"{name}-b"):
-        for was_there in (False, True):
-            with Wire(meeting.port, other, version=version, clean=False, expiry_s=60) as wire:
-                assert wire.connected() is was_there
-    with Wire(meeting.port, f"{name}-a", version=version, expiry_s=60) as wire:
-        assert wire.connected() is False, "a clean start"
-    with Wire(meeting.port, f"{name}-b", version=version, clean=False, expiry_s=60) as wire:
-        assert wire.connected() is True
+        with come(other) as wire:
+            assert (wire.connected(), wire.subscribe(f"open/{other}", 1)) == (False, 1)
+    with come(f"{name}-a", clean=True) as anew, come(f"{name}-b") as back:
+        assert (anew.connected(), back.connected()) == (False, True)
+        for other in (f"{name}-a", f"{name}-b"):
+            say(talker, f"open/{other}", b"x")
+        assert back.publication().topic == f"open/{name}-b"
+        assert nothing_more(back)
+        assert nothing_more(anew)
 
 
 @pytest.mark.mqtt("MQTT-3.1.4-3")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support import paho_topics
 from tests.support.conformance import NOT_FOR_US, PAGE, marks, page, standings, statements
+from tests.support.mutant_list import mutants
 
 
 def test_the_page_is_current() -> None:
@@ -30,6 +31,11 @@ def test_the_numbers_of_mqtt_5_that_3_1_1_is_held_by_exist() -> None:
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_no_statement_is_open(version: str) -> None:
     assert [each.number for each, standing, _ in standings(version) if standing == "open"] == []
+
+
+def test_every_mutant_breaks_statements_that_are_held() -> None:
+    marked = marks().mqtt5
+    assert all(marked.get(number) for mutant in mutants() for number in mutant.statements)
 
 
 def test_every_topic_of_the_paho_interoperability_tests_has_a_test() -> None:

@@ -98,7 +98,7 @@ def test_a_client_of_3_1_is_served() -> None:
     assert link.session.take_output() == bytes.fromhex("20020000"), "3.1 has no session present flag"
 
 
-@pytest.mark.mqtt("MQTT-3.2.2-2", "MQTT-3.2.2-3")
+@pytest.mark.mqtt("MQTT-3.2.2-3")
 def test_session_present_is_told(version: int) -> None:
     link = Link(version).connect(SessionState("c", version, 60, LIMITS))
     assert _connack(link).session_present
@@ -196,6 +196,7 @@ def test_disconnect_keeps_or_discards_the_will(reason: Reason, will: bool) -> No
     assert link.session.closed
 
 
+@pytest.mark.mqtt311("MQTT-3.14.4-3")
 def test_disconnect_of_3_1_1_discards_the_will() -> None:
     link = Link(4).connect()
     assert link.send(packets.Disconnect()) == [Disconnected(0, False)]

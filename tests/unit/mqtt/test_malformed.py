@@ -58,6 +58,7 @@ ONLY_5 = [
     ("30 08 0001 61 04 08 0001 2b", PROTOCOL, "a wildcard in the response topic [MQTT-3.3.2-14]"),
     ("30 05 0001 61 05 01", MALFORMED, "properties longer than the packet (2.2.2.1)"),
     ("30 06 0001 61 02 02 00", MALFORMED, "a property longer than the properties (2.2.2.1)"),
+    ("30 05 0001 61 80 00", MALFORMED, "a property length longer than needed [MQTT-1.5.5-1]"),
     ("30 08 0001 61 80 80 80 80 01", MALFORMED, "a property length of five bytes (1.5.5)"),
     ("40 03 0001 ff", PROTOCOL, "a reason that is none [MQTT-3.4.2-1]"),
     ("40 03 0001 92", PROTOCOL, "a reason of PUBREL in PUBACK [MQTT-3.4.2-1]"),
@@ -148,7 +149,7 @@ def test_a_bad_packet_ends_its_connection(version: int, row: tuple[str, Reason |
 
 CONNECTS = [
     ("10 0d 0004 4d515454 05 03 0000 00 0000", 5, MALFORMED, "the reserved flag [MQTT-3.1.2-3]"),
-    ("10 0d 0004 4d515454 05 1a 0000 00 0000", 5, MALFORMED, "will QoS 3 [MQTT-3.1.2-12]"),
+    ("10 13 0004 4d515454 05 1e 0000 00 0000 00 0001 74 0000", 5, MALFORMED, "will QoS 3 [MQTT-3.1.2-12]"),
     ("10 0d 0004 4d515454 05 0a 0000 00 0000", 5, MALFORMED, "will QoS without a will [MQTT-3.1.2-11]"),
     ("10 0d 0004 4d515454 05 22 0000 00 0000", 5, MALFORMED, "will retain without a will [MQTT-3.1.2-13]"),
     ("10 10 0004 4d515454 05 02 0000 03 210000 0000", 5, PROTOCOL, "receive maximum 0 (3.1.2.11.3)"),

@@ -56,7 +56,7 @@ def test_a_topic_that_is_no_good_string_ends_the_connection(version: int, first:
     link = Link(version).connect()
     (event,) = link.send_bytes(packet(first, body))
     assert isinstance(event, Disconnected)
-    assert event.reason == Reason.MALFORMED_PACKET
+    assert (event.reason, link.session.closed) == (Reason.MALFORMED_PACKET, True)
 
 
 @pytest.mark.parametrize("bad", BAD)
