@@ -44,7 +44,7 @@ def copy_tree(to: Path) -> None:
 
 
 def failures(tree: Path, tests: list[str]) -> set[str]:
-    """Those of `tests` (PATH::NAME) that fail, with whatever parameters; RuntimeError where they cannot even be read."""
+    """Those of `tests` (PATH::NAME) that fail, with whatever parameters; RuntimeError where they cannot be read."""
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "--tb=no", *tests]
     environment = {"PYTHONPATH": str(tree), "PATH": "/usr/sbin:/usr/bin:/bin:/usr/local/bin"}
     try:
