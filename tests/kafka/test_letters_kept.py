@@ -49,7 +49,7 @@ def close_topic(kafka):
 def site(kafka, make_site, make_topic, close_topic):
     """A gateway whose dead-letter topic it may not write to."""
     name = f"kept-{time.time_ns()}"
-    extra = f'dead_letter_topic = "{name}-dead"\ntopic_timeout = "500 ms"\n'
+    extra = f'dead_letter_topic = "{name}-dead"\ntopic_timeout = "500 ms"\ntimestamp_ahead_max = "30 d"\n'
     made = make_site(kafka.address, topic=name, extra=extra)
     make_topic(kafka.address, f"{name}-dead")
     make_topic(kafka.address, name, max_message_bytes="200000")
