@@ -119,6 +119,7 @@ def test_an_assigned_client_id_is_told() -> None:
     ("version", "reason", "said"),
     [
         (5, Reason.NOT_AUTHORIZED, "20 0b 00 87 08 1f 0005 6e6f206e6f"),
+        (5, Reason.SESSION_TAKEN_OVER, "20 0b 00 80 08 1f 0005 6e6f206e6f"),  # not one of CONNACK's
         (4, Reason.NOT_AUTHORIZED, "20 02 00 05"),
         (4, Reason.BAD_USER_NAME_OR_PASSWORD, "20 02 00 04"),
         (4, Reason.SERVER_BUSY, "20 02 00 03"),
