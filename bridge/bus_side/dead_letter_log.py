@@ -89,7 +89,7 @@ class DeadLetterLog:
             self.kept += len(fresh)
             _say(fresh)
         events = kept_events(self._event_topic, letters, self._wall_ns())
-        return [*events, *self._losses(letters[0])] if fresh else events
+        return [*events, *self._losses(letters[0])]
 
     def forget(self, batches: Sequence[LaneBatch]) -> None:
         """See `LetterBox.forget`. Also: what was told of losses is in Kafka now."""

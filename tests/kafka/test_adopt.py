@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -71,6 +72,22 @@ def test_killed_at_random_and_repeated_it_doubles_nothing(kafka, make_site, adop
     # Once more: there is nothing left to do, and nothing is done.
     again = json.loads(adopt(dead, adopter, "--json").stdout)
     assert [plan["forwarded"] for plan in again] == [0, 0]
+    assert exactly_once_in_order(read(kafka.address, dead.topic), dead.feed.written)
+
+
+def test_stopped_by_hand_it_goes_on_where_it_was(kafka, make_site, adopt, read):
+    dead = make_site(kafka.address)
+    adopter = make_site(kafka.address, extra='transaction_records = 20\nlinger = "100 ms"\n')
+    dead.feed.publish(DEVICES, 40)
+    dead.feed.close()
+    process = subprocess.Popen(command(dead, adopter), cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode in (1, 130), said  # 130: before it had begun, on a slow machine
+    assert "Traceback" not in said
+    assert process.returncode == 130 or "stopped before the end: run it again" in said
+    adopt(dead, adopter, "--json")
     assert exactly_once_in_order(read(kafka.address, dead.topic), dead.feed.written)
 
 

@@ -112,7 +112,8 @@ def test_bounded_the_oldest_go_and_leave_word(make_log, tmp_path):
 def test_what_had_to_go_is_told_until_kafka_knows(make_log, tmp_path):
     log = make_log(max_bytes=1)
     for seq in range(1, 41):
-        events = asyncio.run(log.keep([letter(seq, bytes(60 * KIB))]))
+        asyncio.run(log.keep([letter(seq, bytes(60 * KIB))]))
+    events = asyncio.run(log.keep([letter(40)]))  # the transaction failed, and is done again
     gaps = [json.loads(event.payload) for _, event in events[1:]]
     dropped = [each for _, each in dropped_in(tmp_path / "dead-letters")]
     assert {(gap["type"], gap["lane"], gap["device"]) for gap in gaps} == {("gap", "dead-letters", "dev-1")}
