@@ -379,6 +379,8 @@ class Jsonl(msgspec.Struct, frozen=True):
 
     directory: Path
     rotate_bytes: Size = 64 * MIB
+    compression: Literal["none", "gzip", "zstd"] = "none"
+    """Of finished files, which then end in `.jsonl.gz` or `.jsonl.zst`; the one being written is plain."""
     dead_letter_topic: str = "busbridge-dead-letters"
     """The topic in the lines of messages that do not fit their route's schema."""
 

@@ -19,6 +19,8 @@ class CatchUp:
         """There is a backlog to be caught up with."""
         self.seconds: float | None = None
         """Until it is gone at the present rates; None: it is not active, or does not shrink."""
+        self.active_s = 0.0
+        """For how long it has been."""
         self._last: tuple[float, int, int] | None = None
         self._elapsed = 0.0
         self._out = 0.0
@@ -38,13 +40,14 @@ class CatchUp:
         self._smooth(now_s - last[0], max(0, forwarded - last[2]), waiting - last[1])
         limit = _ENDS_S if self.active else _BEGINS_S
         self.active = self._out > 0 and waiting > limit * self._out
+        self.active_s = self.active_s + now_s - last[0] if self.active else 0.0
         shrinks = self._out - self._in
         self.seconds = waiting / shrinks if self.active and shrinks > 0 else None
 
     def pause(self) -> None:
         """The sink is away: what was known of the rates holds no more."""
         self.active, self.seconds, self._last = False, None, None
-        self._elapsed = self._out = self._in = 0.0
+        self._elapsed = self._out = self._in = self.active_s = 0.0
 
     def _smooth(self, seconds: float, went: int, grown: int) -> None:
         self._elapsed += seconds

@@ -1,9 +1,9 @@
 """JsonlSink: rotated files of JSON Lines instead of Kafka.
 
 What it promises: every record stands in exactly one finished file, once, and files in the order of their numbers hold
-each lane's records in order. A write is lines, fsync, then the file `position` (how far each lane is, and how long the
-current file was), replaced whole. After a crash the current file is cut back to that length, so a reader that follows
-it may have seen lines at its end that are written again.
+each lane's records in order (a compressed file takes a finished one's place). A write is lines, fsync, then the file
+`position` (how far each lane is, and how long the current file was), replaced whole. After a crash the current file is
+cut back to that length, so a reader that follows it may have seen lines at its end that are written again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 
 from bridge.bus_side.cloud_event import Header
 from bridge.bus_side.dead_letter import letters_of
+from bridge.bus_side.finished import Finished
 from bridge.bus_side.forms import NO_ROUTES, Forms
 from bridge.bus_side.records import Shape, Shapes, headers_of
 from bridge.bus_side.refusals import Refusal
@@ -64,6 +65,7 @@ class JsonlSink:
         self._directory = settings.directory
         self._state = _State("", {}, 1, 0)
         self._shapes: dict[str, Shapes[None]] = {}
+        self._finished = Finished(settings.directory, settings.compression)
         self._file: int | None = None
         """Descriptor of the current file."""
 
@@ -75,6 +77,7 @@ class JsonlSink:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._state = self._load()
             self._open()
+            self._finished.squeeze(self._state.file)
         except OSError as error:
             raise SinkAway(str(error)) from error
         if self._state.log != log_id.hex():
@@ -108,6 +111,7 @@ class JsonlSink:
         descriptor, self._file = self._file, None
         if descriptor is not None:
             os.close(descriptor)
+        await self._finished.wait()
 
     def _lines(self, batch: LaneBatch) -> list[bytes]:
         shapes = self._shapes[batch.lane]
@@ -142,6 +146,7 @@ class JsonlSink:
         replace_file(self._directory / "position", msgspec.json.encode(state))
         if full:
             self._open()
+            self._finished.squeeze(state.file)
 
     def _load(self) -> _State:
         try:

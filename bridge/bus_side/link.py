@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 _NUMBERS = re.compile("[0-9]+")
 _CAUSES_MAX: Final = 16
 """Of one outage: more than these are not told apart any more."""
+_PATIENCE_S: Final = 30.0
 _MIB: Final = 1 << 20
 
 
@@ -106,6 +107,8 @@ class Link:
         self.figures.catch_up_s = self._catch_up.seconds
         if self._catch_up.active == (self._caught is not None):
             return
+        if self._caught is None and self._catch_up.seconds is None and self._catch_up.active_s < _PATIENCE_S:
+            return  # a moment in which nothing went out: no word of it unless it stays so
         if self._caught is None:
             self._say_begins(now_s, sum(lane.waiting_records for lane in lanes), sum(x.waiting_bytes for x in lanes))
         else:

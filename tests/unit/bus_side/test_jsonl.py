@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
+from aiokafka.codec import zstd_decode
 
 from bridge.bus_side.jsonl import JsonlSink
 from bridge.bus_side.sink import LaneBatch, SinkAway
@@ -64,6 +66,65 @@ async def test_files_are_rotated(tmp_path):
     await sink.stop()
     assert len(list(tmp_path.glob("*.jsonl"))) > 3
     assert [dict(line["headers"])["seq"] for line in lines(tmp_path)] == [str(seq) for seq in range(1, 10)]
+
+
+@pytest.mark.parametrize(("compression", "open_up"), [("gzip", gzip.decompress), ("zstd", zstd_decode)])
+async def test_finished_files_are_compressed_and_hold_the_same(tmp_path, compression, open_up):
+    plain, squeezed = tmp_path / "plain", tmp_path / "squeezed"
+    for directory, how in ((plain, "none"), (squeezed, compression)):
+        sink = JsonlSink("gw-1", Jsonl(directory, 2_000, how))
+        await sink.start(("normal",), LOG_ID)
+        for seq in range(1, 60):
+            await sink.write([batch(seq)])
+        await sink.stop()
+        await sink.start(("normal",), LOG_ID)  # what was finished while another was compressed
+        await sink.stop()
+    names = sorted(path.name for path in squeezed.iterdir())
+    assert [name for name in names if name.endswith(".jsonl")] == [names[-2]], "the one being written"
+    assert names[-1] == "position"
+    assert len(names) > 4
+    for path in plain.glob("*.jsonl"):
+        other = squeezed / path.name
+        if not other.exists():
+            other = next(squeezed.glob(path.name + ".*"))
+            data = other.read_bytes()
+            assert len(data) < path.stat().st_size
+            found = open_up(data)
+        else:
+            found = other.read_bytes()
+        assert found == path.read_bytes()
+
+
+async def test_a_crash_while_a_file_was_compressed(tmp_path):
+    sink = JsonlSink("gw-1", Jsonl(tmp_path, 500, "zstd"))
+    await sink.start(("normal",), LOG_ID)
+    for seq in range(1, 10):
+        await sink.write([batch(seq)])
+    await sink.stop()
+    await sink.start(("normal",), LOG_ID)
+    await sink.stop()
+    whole = sorted(tmp_path.glob("*.zst"))
+    first, second = (path.with_suffix("") for path in whole[:2])
+    # Killed before the compressed file had its name, and after that but before the plain one was gone.
+    first.write_bytes(zstd_decode(whole[0].read_bytes()))
+    whole[0].rename(str(whole[0]) + ".tmp")
+    second.write_bytes(b"the same, but for a mark of this test")
+    await sink.start(("normal",), LOG_ID)
+    await sink.stop()
+    assert sorted(tmp_path.glob("*.zst")) == whole
+    assert not first.exists()
+    assert not second.exists()
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+async def test_a_directory_that_is_gone_is_noticed(tmp_path):
+    sink, _ = await started(tmp_path / "out")
+    await sink.write([batch(1)])
+    await sink.probe()
+    (tmp_path / "out").rename(tmp_path / "unplugged")
+    with pytest.raises(SinkAway):
+        await sink.probe()
+    await sink.stop()
 
 
 async def test_position_of_another_log_does_not_count(tmp_path):
