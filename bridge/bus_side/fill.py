@@ -14,8 +14,8 @@ from bridge.bus_side.cloud_event import Header, rfc3339
 from bridge.bus_side.dead_letter import NO_TIMESTAMP, letters_of
 from bridge.bus_side.forms import NO_ROUTES, By, Forms
 from bridge.bus_side.letter import Letter
-from bridge.bus_side.record_batch import Compress, RecordBatch, Stream, encode_stream
-from bridge.bus_side.records import Shape, Shapes, headers_of
+from bridge.bus_side.record_batch import Compress, RecordBatch, Stream, encode_stream, with_trace
+from bridge.bus_side.records import Shape, Shapes, headers_of, trace_of
 from bridge.bus_side.refusals import Refusal, Refusals
 from bridge.bus_side.sink import LaneBatch
 from bridge.bus_side.topics import Topic, Topics
@@ -184,7 +184,7 @@ class Fill:
                 await self._bury(lane, shape, record, refusal)
                 continue
             ms = record.wall_ns // _NS_PER_MS
-            stream = place.stream
+            stream = with_trace(place.stream, trace_of(record)) if shape.traced else place.stream
             if ms > latest:
                 stream = _from_the_future(shape, record, self._marks)
                 ms = latest - self._ahead_max_ms
@@ -199,6 +199,7 @@ class Fill:
             numbered=shape.numbered,
             tombstone=shape.tombstone,
             event_id=shape.event_id,
+            traced=shape.traced,
         )
         if shape.fault is not None:
             return Place(Lot(shape.topic, 0), stream, Refusal(*shape.fault))

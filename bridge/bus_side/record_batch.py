@@ -16,6 +16,7 @@ import msgspec
 from crc32c import crc32c
 
 from bridge.bus_side.cloud_event import Header, rfc3339
+from bridge.bus_side.records import TRACE_BYTES
 
 Compress = Callable[[bytes], bytes]
 
@@ -52,6 +53,7 @@ def varint(value: int) -> bytes:
 
 
 _SEQ: Final = varint(3) + b"seq"
+_TRACEPARENT: Final = varint(11) + b"traceparent" + varint(TRACE_BYTES)
 _CE_ID: Final = varint(5) + b"ce_id"
 _CE_TIME: Final = varint(7) + b"ce_time"
 
@@ -67,26 +69,43 @@ class Stream(msgspec.Struct, gc=False):
     tombstone: bool
     common: bool
     """Numbered, and its value is neither null nor a CloudEvent's."""
+    traced: bool
+    """A traceparent follows the headers: see `with_trace`."""
     event_id: bytes
     """Not empty: a CloudEvent's `ce_id`, without the sequence number."""
 
 
 def encode_stream(
-    key: bytes, headers: Sequence[Header], *, numbered: bool, tombstone: bool, event_id: bytes = b""
+    key: bytes,
+    headers: Sequence[Header],
+    *,
+    numbered: bool,
+    tombstone: bool,
+    event_id: bytes = b"",
+    traced: bool = False,
 ) -> Stream:
     """The constant part of records with these headers; a numbered one gets `seq` behind them. No key: `b""`.
 
     `event_id`: not empty for a CloudEvent, whose `ce_id` and `ce_time` come before `seq`; the number ends the `ce_id`.
     """
-    parts = [varint(len(headers) + numbered + (2 if event_id else 0))]
+    parts = [varint(len(headers) + numbered + traced + (2 if event_id else 0))]
     for name, value in headers:
         encoded = name.encode()
         parts += (varint(len(encoded)), encoded, varint(len(value)), value)
-    if numbered and not event_id:
+    if traced:
+        parts.append(_TRACEPARENT)
+    elif numbered and not event_id:
         parts.append(_SEQ)
     held = varint(len(key)) + key if key else _NULL
     common = numbered and not tombstone and not event_id
-    return Stream(held, b"".join(parts), numbered, tombstone, common, event_id)
+    return Stream(held, b"".join(parts), numbered, tombstone, common, traced, event_id)
+
+
+def with_trace(stream: Stream, traceparent: bytes) -> Stream:
+    """The stream for one record, with its traceparent (`TRACE_BYTES`); `stream` was encoded as `traced`."""
+    seq = b"" if stream.event_id or not stream.numbered else _SEQ
+    headers = stream.headers + traceparent + seq
+    return Stream(stream.key, headers, stream.numbered, stream.tombstone, stream.common, False, stream.event_id)
 
 
 class RecordBatch:

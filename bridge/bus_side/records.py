@@ -13,11 +13,15 @@ import msgspec
 from bridge.bus_side.cloud_event import Header, changing_headers, constant_headers
 from bridge.bus_side.forms import NO_ROUTES, By, Forms, by_of, key_of
 from bridge.log import record as log_record
-from bridge.log.record import Record, decode_context, decode_headers
+from bridge.log.record import Record, decode_context, decode_headers, encode_headers
 
 Place = TypeVar("Place")
 
 _NS_PER_MS: Final = 1_000_000
+TRACE_BYTES: Final = 55
+"""Of a traceparent of version 00 (W3C Trace Context §3.2)."""
+_TRACE_NAME: Final = encode_headers((("traceparent", bytes(TRACE_BYTES)),))[:-TRACE_BYTES]
+"""What stands before its value where it is the last header, as the device side writes it."""
 _FORWARDED: Final = frozenset({log_record.MESSAGE, log_record.DOCUMENT, log_record.EVENT})
 
 
@@ -37,6 +41,8 @@ class Shape(msgspec.Struct, Generic[Place]):
     """What decides the partition."""
     event_id: bytes = b""
     """Not empty: a CloudEvent; its `ce_id` without the sequence number."""
+    traced: bool = False
+    """Each record has a traceparent of its own behind these headers (`trace_of`)."""
     fault: tuple[str, str] | None = None
     """Why all of its records are dead letters, found on the device side: `error` and `error-detail`."""
     place: Place | None = None
@@ -65,9 +71,15 @@ class Shapes(Generic[Place]):
         try:
             return self._known[mark]
         except KeyError:
-            shape = self._make(record) if record.kind in _FORWARDED else None
+            traced = record.kind == log_record.MESSAGE and record.headers.endswith(_TRACE_NAME, 0, -TRACE_BYTES)
+        if traced:
+            # What is left is the same for the whole stream; with it each record would take a place of its own here.
+            mark = (record.kind, record.flags, record.context, record.headers[:-TRACE_BYTES])
+            if mark in self._known:
+                return self._known[mark]
+        shape = self._make(record, traced=traced) if record.kind in _FORWARDED else None
         if len(self._known) >= self._limit:
-            # Headers of its own for each message (trace context) would fill any cache: begin anew, which is cheap.
+            # Headers that differ from message to message would fill any cache: begin anew, which is cheap.
             self._known.clear()
         self._known[mark] = shape
         return shape
@@ -76,11 +88,13 @@ class Shapes(Generic[Place]):
         """The shape of a record whose own cannot be made out."""
         return Shape("", b"", [self._gateway, *self._lane], numbered=True, tombstone=False)
 
-    def _make(self, record: Record) -> Shape[Place]:
+    def _make(self, record: Record, *, traced: bool) -> Shape[Place]:
         device, topic, target = decode_context(record.context)
         own = list(decode_headers(record.headers))
         if record.kind == log_record.MESSAGE:
-            return self._message(record, device, topic, target, own)
+            shape = self._message(record, device, topic, target, own[:-1] if traced else own)
+            shape.traced = traced
+            return shape
         key, headers = device.encode(), [self._gateway, *own]
         numbered = record.kind != log_record.EVENT
         return Shape(target, key, headers, numbered, bool(record.flags & log_record.TOMBSTONE), key)
@@ -120,9 +134,15 @@ def _without_fault(own: list[Header]) -> tuple[tuple[str, str] | None, list[Head
     return (given["error"], given.get("error-detail", "")), rest
 
 
+def trace_of(record: Record) -> bytes:
+    """The traceparent of a record whose shape is `traced`."""
+    return record.headers[-TRACE_BYTES:]
+
+
 def headers_of(shape: Shape[Place], record: Record) -> list[Header]:
     """The record's own headers: the shape's, and what differs from record to record."""
     if not shape.numbered:
         return shape.headers
+    trace = (("traceparent", trace_of(record)),) if shape.traced else ()
     event = changing_headers(shape.event_id, record.seq, record.wall_ns // _NS_PER_MS) if shape.event_id else ()
-    return [*shape.headers, *event, ("seq", b"%d" % record.seq)]
+    return [*shape.headers, *trace, *event, ("seq", b"%d" % record.seq)]

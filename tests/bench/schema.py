@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bridge.bus_side.forms import Forms
-from bridge.bus_side.record_batch import RecordBatch, encode_stream
-from bridge.bus_side.records import Shapes
+from bridge.bus_side.record_batch import RecordBatch, encode_stream, with_trace
+from bridge.bus_side.records import Shapes, trace_of
 from bridge.config import Acl as AclRules
 from bridge.config import Config, Gateway, Queue, Route, SchemaRegistry
 from bridge.config import Schema as Settings
@@ -240,9 +240,10 @@ def _append(shapes: Shapes[object], records: Sequence[Record]) -> float:
         assert shape is not None
         if shape.place is None:
             shape.place = encode_stream(
-                shape.key, shape.headers, numbered=True, tombstone=False, event_id=shape.event_id
+                shape.key, shape.headers, numbered=True, tombstone=False, event_id=shape.event_id, traced=shape.traced
             )
-        batch.append(shape.place, record.seq, record.payload, record.wall_ns // 1_000_000)
+        stream = with_trace(shape.place, trace_of(record)) if shape.traced else shape.place
+        batch.append(stream, record.seq, record.payload, record.wall_ns // 1_000_000)
     return (time.thread_time() - before) * 1e6 / len(records)
 
 

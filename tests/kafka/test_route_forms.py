@@ -59,6 +59,21 @@ def test_cloud_events(kafka, make_site, read, request):
     assert events[0].get_data() == {"degrees": 21.5}
 
 
+def test_every_record_keeps_its_own_trace(kafka, make_site, read, request):
+    topic = request.node.name
+    site = make(make_site, kafka, topic, **{"+/#": ""})
+    context = encode_context("dev-1", "t", topic)
+    parents = [b"00-%032x-%016x-01" % (number, number) for number in range(1, 301)]
+    for parent in parents:
+        headers = encode_headers([("user-x", b"y"), ("traceparent", parent)])
+        site.feed.append(encode(MESSAGE, 1, 0, NOW_NS, 0, context, headers, b"{}"))
+        site.feed.append(encode(MESSAGE, 1, 0, NOW_NS, 0, context, b"", b"{}"))
+    forward(site)
+    found = [each.headers() for each in read(kafka.address, topic)]
+    assert [dict(each).get("traceparent") for each in found] == [each for parent in parents for each in (parent, None)]
+    assert [each[-1] for each in found] == [("seq", b"%d" % seq) for seq in range(1, 601)]
+
+
 def test_keys_and_partitions(kafka, make_site, make_topic, read, request):
     topic, reference = request.node.name, f"{request.node.name}-reference"
     for name in (topic, reference):
