@@ -75,8 +75,8 @@ class KeptSessions:
         self._soon = soon
         self._on_stored = on_stored
         self._wall = wall
-        self._changed: dict[SessionState, None] = {}
-        """Sessions whose messages may be others than on disk; they put themselves in."""
+        self._changed: dict[SessionState, list[Outgoing]] = {}
+        """Messages that may be other than on disk, in the order in which that came about."""
         self._changes: Changes = {}
         """To be written with them."""
         self._written: list[tuple[Outgoing, int, bool]] = []
@@ -106,12 +106,13 @@ class KeptSessions:
 
     def store(self, state: SessionState, *, gone: bool) -> None:
         """Writes the session; `gone`: its connection has just ended. To be called when its subscriptions change too."""
-        state.keeper = self
+        if state.keeper is None:
+            state.keeper = self
+            self._changed[state] = [*state.in_flight.values(), *state.queue]
         self._rows.setdefault(state.client_id, {})
         gone_at = self._wall() if gone else None
         body = _StoredSession(state.version, state.expiry_s, list(state.subscriptions.values()), gone_at)
         self._cold.put("sessions", state.client_id, _encode(body))
-        self.changed(state)
 
     def forget(self, state: SessionState) -> None:
         """The session is over, or is to end with its connection from now on.
@@ -132,9 +133,9 @@ class KeptSessions:
         """Something that is to be on disk together with the messages that sessions have got just now."""
         self._changes[(table, key)] = value
 
-    def changed(self, state: SessionState) -> None:
-        """What it has to send is not what it was."""
-        self._changed[state] = None
+    def changed(self, state: SessionState, item: Outgoing) -> None:
+        """It has a message to send that it had not, or one is not as it was, or over."""
+        self._changed.setdefault(state, []).append(item)
 
     def awaited(self, state: SessionState) -> None:
         """It has something that is to be on disk before it is said."""
@@ -151,10 +152,12 @@ class KeptSessions:
         self._cold.after_commit(callback)
 
     def write_messages(self) -> None:
-        """Brings the rows of sessions that changed up to what they hold."""
+        """Brings the rows up to what sessions hold, at the cost of what has changed."""
         changed, self._changed = self._changed, {}
-        for state in changed:
-            self._write(state)
+        for state, items in changed.items():
+            rows = self._rows.setdefault(state.client_id, {})
+            for item in items:
+                self._write(state, rows, item)
         if self._changes:
             changes, self._changes = self._changes, {}
             self._cold.put_all(changes)
@@ -183,21 +186,19 @@ class KeptSessions:
 
         self._cold.after_commit(lambda: self._soon(committed))
 
-    def _write(self, state: SessionState) -> None:
-        rows = self._rows.setdefault(state.client_id, {})
-        left = dict(rows)
-        for item in (*state.in_flight.values(), *state.queue):
-            row = left.pop(item.number, None)
-            if row is None or row[1:] != (item.packet_id, item.released):
-                if row is not None and item.released:
-                    # PUBREL is repeated in the order of PUBREC [MQTT-4.6.0-4]: it goes behind the others.
-                    self.put("queues", row[0], None)
-                    del rows[item.number]
-                    item.number = 0
-                self._put(state, rows, item)
-        for number, (key, _, _) in left.items():
-            self.put("queues", key, None)
-            del rows[number]
+    def _write(self, state: SessionState, rows: dict[int, tuple[str, int, bool]], item: Outgoing) -> None:
+        row = rows.get(item.number)
+        if item.over:
+            if row is not None:
+                self.put("queues", row[0], None)
+                del rows[item.number]
+        elif row is None or row[1:] != (item.packet_id, item.released):
+            if row is not None and item.released:
+                # PUBREL is repeated in the order of PUBREC [MQTT-4.6.0-4]: it goes behind the others.
+                self.put("queues", row[0], None)
+                del rows[item.number]
+                item.number = 0
+            self._put(state, rows, item)
 
     def _put(self, state: SessionState, rows: dict[int, tuple[str, int, bool]], item: Outgoing) -> None:
         if not item.number:

@@ -135,7 +135,7 @@ class Outbound:
             item.released, item.stored = True, False
             # PUBREL is repeated in the order of PUBREC, not of PUBLISH [MQTT-4.6.0-4].
             self._state.in_flight[item.packet_id] = self._state.in_flight.pop(item.packet_id)
-            self._state.mark_changed()
+            self._state.mark_changed(item)
         self._release(item)
 
     def completed(self, packet: packets.Pubcomp, now: float) -> None:
@@ -157,7 +157,7 @@ class Outbound:
 
     def _finish(self, item: Outgoing, now: float) -> None:
         del self._state.in_flight[item.packet_id]
-        self._state.mark_changed()
+        self._state.mark_over(item)
         self._sent.discard(item.packet_id)
         self.pump(now)
 
@@ -169,9 +169,10 @@ class Outbound:
     def _send_new(self, item: Outgoing, now: float, copies: Copies | None = None) -> bool:
         item.packet_id, item.stored = self._state.next_packet_id(), False
         if not self._waits(item, dup=False) and not self._transmit(item, now, copies, dup=False):
+            self._state.mark_over(item)
             return False
         self._state.in_flight[item.packet_id] = item
-        self._state.mark_changed()
+        self._state.mark_changed(item)
         self._sent.add(item.packet_id)
         return True
 
@@ -197,7 +198,7 @@ class Outbound:
             self._output.append(encode(packets.Pubrel(item.packet_id), self._version))
         elif not self._transmit(item, now, None, dup=dup):
             del self._state.in_flight[item.packet_id]
-            self._state.mark_changed()
+            self._state.mark_over(item)
             self._sent.discard(item.packet_id)
 
     def _transmit(self, item: Outgoing, now: float, copies: Copies | None, *, dup: bool) -> bool:

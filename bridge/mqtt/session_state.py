@@ -43,8 +43,8 @@ class Answering(Protocol):
 class Keeper(Protocol):
     """Who keeps states on disk."""
 
-    def changed(self, state: SessionState) -> None:
-        """What it has to send is not what it was."""
+    def changed(self, state: SessionState, item: Outgoing) -> None:
+        """It has a message to send that it had not, or one is not as it was, or over."""
 
     def awaited(self, state: SessionState) -> None:
         """Something of it may be said only when it is on disk: `Session.stored` is to be called then."""
@@ -81,6 +81,8 @@ class Outgoing(msgspec.Struct):
     """Where the broker has stored it; 0: nowhere."""
     stored: bool = False
     """It is on disk with this packet id and as far as it has come."""
+    over: bool = False
+    """Delivered, dropped or given to somebody else."""
 
     @property
     def size(self) -> int:
@@ -142,7 +144,7 @@ class SessionState:
             self.dropped += 1
             return False
         self._append(item)
-        self.mark_changed()
+        self.mark_changed(item)
         return True
 
     def restore_outgoing(self, item: Outgoing) -> None:
@@ -153,10 +155,15 @@ class SessionState:
         else:
             self._append(item)
 
-    def mark_changed(self) -> None:
-        """What there is to be sent is not what it was."""
+    def mark_changed(self, item: Outgoing) -> None:
+        """`item` has come to what is to be sent, or is not as it was."""
         if self.keeper is not None:
-            self.keeper.changed(self)
+            self.keeper.changed(self, item)
+
+    def mark_over(self, item: Outgoing) -> None:
+        """`item` is not to be sent any more."""
+        item.over = True
+        self.mark_changed(item)
 
     def _append(self, item: Outgoing) -> None:
         self.queue.append(item)
@@ -173,13 +180,20 @@ class SessionState:
         if self._limits.queue_on_full != "drop_oldest" or item.size > self._limits.queue_max_bytes:
             return False
         while not self._has_room(item):
-            self.queue_bytes -= self.queue.popleft().size
+            oldest = self.queue.popleft()
+            self.queue_bytes -= oldest.size
+            self.mark_over(oldest)
             self.displaced += 1
             self.dropped += 1
         return True
 
     def _drop_expired(self, now: float) -> None:
-        kept = deque(item for item in self.queue if item.expires is None or item.expires > now)
+        kept = deque[Outgoing]()
+        for item in self.queue:
+            if item.expires is None or item.expires > now:
+                kept.append(item)
+            else:
+                self.mark_over(item)
         self.dropped += len(self.queue) - len(kept)
         self.queue = kept
         self.queue_bytes = sum(item.size for item in kept)
@@ -189,7 +203,6 @@ class SessionState:
         """The oldest queued message; IndexError when there is none."""
         item = self.queue.popleft()
         self.queue_bytes -= item.size
-        self.mark_changed()
         return item
 
     def take_shared(self, wanted: Callable[[Outgoing], bool], *, in_flight: bool = False) -> list[Outgoing]:
@@ -207,7 +220,8 @@ class SessionState:
             gone = {id(item) for item in waiting}
             self.queue = deque(item for item in self.queue if id(item) not in gone)
             self.queue_bytes -= sum(item.size for item in waiting)
-        self.mark_changed()
+        for item in (*taken, *waiting):
+            self.mark_over(item)
         return taken + waiting
 
     def next_packet_id(self) -> int:
