@@ -172,6 +172,8 @@ class Session:
             if first >> 4 != PacketType.CONNECT:
                 raise protocol_error("the first packet is not CONNECT [MQTT-3.1.0-1]")
             self.version = answering_version(body)
+        elif first >> 4 == PacketType.CONNECT:  # whatever it holds: there is no telling it why it cannot connect
+            raise protocol_error("a second CONNECT [MQTT-3.1.0-2]")
         if first >> 4 in _SERVERS_OWN:
             raise protocol_error(f"{PacketType(first >> 4).name} from a client")
         packet = decode(first, body, self.version)
@@ -373,8 +375,6 @@ class Session:
     # What the client says: a method a packet.
 
     def _on_connect(self, packet: packets.Connect, events: list[Event]) -> None:
-        if self._terms is not None:
-            raise protocol_error("a second CONNECT [MQTT-3.1.0-2]")
         self._send_max_bytes = packet_size_max(packet)
         agreed = terms(packet, self._limits)
         self._terms = agreed

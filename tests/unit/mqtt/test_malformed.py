@@ -43,6 +43,7 @@ BOTH = [
     ("b1 00", PROTOCOL, "UNSUBACK from a client, whatever is in it"),
     ("30 ff ff ff ff 01", MALFORMED, "five bytes of remaining length (2.1.4)"),
     ("10 0d 0004 4d515454 05 02 0000 00 0000", PROTOCOL, "a second CONNECT [MQTT-3.1.0-2]"),
+    ("10 0d 0004 4d515454 06 02 0000 00 0000", PROTOCOL, "one of level 6, which is no reason of DISCONNECT (3.14.2.1)"),
 ]
 ONLY_5 = [
     ("30 84 00 0001 61 00", MALFORMED, "a remaining length longer than needed [MQTT-1.5.5-1]"),
