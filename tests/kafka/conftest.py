@@ -33,7 +33,7 @@ cursor_interval = "200 ms"
 _KAFKA = """
 [kafka]
 bootstrap_servers = ["{server}"]
-request_timeout = "2 s"
+request_timeout = "{patience}"
 reconnect_backoff_max = "500 ms"
 """
 
@@ -42,7 +42,15 @@ class Site:
     """One gateway without its device side: a data directory, a feed, and the lives of its bus side."""
 
     def __init__(
-        self, directory: Path, server: str, gateway: str, topic: str, lanes: Sequence[str], extra: str
+        self,
+        directory: Path,
+        server: str,
+        gateway: str,
+        topic: str,
+        *,
+        lanes: Sequence[str],
+        extra: str,
+        patience: str,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.server = server
@@ -53,7 +61,9 @@ class Site:
         self.feed = Feed(self.data, lanes, topic=topic)
         self.bus: BusProcess | None = None
         self._config = directory / "busbridge.toml"
-        self._config.write_text(_CONFIG.format(gateway=gateway, kafka=_KAFKA.format(server=server) + extra))
+        self._config.write_text(
+            _CONFIG.format(gateway=gateway, kafka=_KAFKA.format(server=server, patience=patience) + extra)
+        )
 
     def start(self, wrapper: Sequence[str] = ()) -> BusProcess:
         """A new life of the bus side, told what is committed; `wrapper` as for BusProcess."""
@@ -116,16 +126,23 @@ def own_kafka(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def make_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Site]]:
-    """`make_site(server, gateway=…, topic=…, lanes=…, extra=…)`; every name is the test's own unless given."""
+    """`make_site(server, gateway=…, topic=…, lanes=…, extra=…, patience=…)`; names are the test's own unless given."""
     sites: list[Site] = []
     numbers = itertools.count(1)
     name = f"{request.node.name.strip(']').replace('[', '-')}-{time.time_ns():x}"
 
     def make(
-        server: str, *, gateway: str = "", topic: str = "", lanes: Sequence[str] = ("normal",), extra: str = ""
+        server: str,
+        *,
+        gateway: str = "",
+        topic: str = "",
+        lanes: Sequence[str] = ("normal",),
+        extra: str = "",
+        patience: str = "2 s",
     ) -> Site:
         number = next(numbers)
-        site = Site(tmp_path / f"site-{number}", server, gateway or f"gw-{number}-{name}", topic or name, lanes, extra)
+        place, gateway = tmp_path / f"site-{number}", gateway or f"gw-{number}-{name}"
+        site = Site(place, server, gateway, topic or name, lanes=lanes, extra=extra, patience=patience)
         sites.append(site)
         return site
 

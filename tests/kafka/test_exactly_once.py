@@ -93,7 +93,7 @@ def test_older_of_two_gateways_with_one_id_is_fenced(kafka, make_site, read):
 
 
 def test_transaction_that_timed_out_is_no_other_gateway(kafka, make_site, read):
-    site = make_site(kafka.address, extra='transaction_timeout = "1 s"\n')
+    site = make_site(kafka.address, extra='transaction_timeout = "1 s"\n', patience="20 s")
     bus = site.start()
     site.wait_for("connected")
     moments = random.Random(3)
