@@ -16,9 +16,9 @@ own, and DISCONNECT by its reason.
   without room for CONNACK was sent it all the same [MQTT-3.1.2-24]; clients of 3.1 that repeat PUBREL with DUP, or
   set flags that 3.1 has no use for, were sent away; a packet of a type that is none was waited for to its end;
   packets that only a server sends were judged by their content; what is left of an expiry interval was rounded down.
-- **mosquitto 2.0.11, `test/broker`** (127 scripts without those about bridges, TLS, plug-ins and password files).
-  What differs is below, or a setting of mosquitto's that the script is about, or a restart that the script does with
-  its own files.
+- **mosquitto 2.0.11, `test/broker`** (127 scripts without those about bridges, TLS, plug-ins and password files). 77
+  pass as they are. What the others want else is below, or a setting of mosquitto's that the script is about, or a
+  restart that the script does with its own files, or properties in the very order in which mosquitto writes them.
 
 Where the daemon does something else, and keeps to it:
 
