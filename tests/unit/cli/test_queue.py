@@ -198,8 +198,8 @@ def test_verify_as_json(busbridge, data):
 
 @pytest.mark.parametrize("arguments", [("export",), ("inspect", "--json"), ("verify",), ("dead-letters",)])
 def test_a_reader_that_goes_away_ends_it_without_a_word(tmp_path, arguments):
-    write(tmp_path / "data" / "uplink" / "normal", [record(seq) for seq in range(1, 400)])
-    keep_letters(tmp_path / "data", 400)
+    write(tmp_path / "data" / "uplink" / "normal", [record(seq) for seq in range(1, 6)])
+    keep_letters(tmp_path / "data", 5)
     command = [sys.executable, "-m", "bridge", "queue", arguments[0], "data", *arguments[1:]]
     environment = {"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"}
     reading, writing = os.pipe()
