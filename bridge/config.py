@@ -250,7 +250,7 @@ class SchemaRegistry(msgspec.Struct, frozen=True):
     ca: Path | None = None
     """CA of its certificate; None: those of the system."""
     timeout: Timeout = 5.0
-    """How long one answer may take; as long, messages with an id that is new here wait for it."""
+    """How long one answer may take; messages that need a schema for the first time wait for it."""
     retry: Timeout = 10.0
     """How long what could not be had is not asked for again; meanwhile messages that need it are misfits."""
     refresh: Timeout = 300.0

@@ -27,7 +27,7 @@ from bridge.message import Message
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
 from bridge.routing import Routing
-from bridge.schemas.schema import Misfit, Pending, Schema
+from bridge.schemas.schema import UNAVAILABLE, Misfit, Pending, Schema
 from bridge.security.acl import Acl
 from bridge.security.envelope import Headers, Sealer
 
@@ -225,11 +225,14 @@ class Pipeline:
         return way
 
     def _judged(self, way: Way, schema: Schema, message: Message) -> tuple[bytes, Faults]:
-        """The payload as it goes on, and what makes a dead letter of it, if anything. Raises Misfit, Pending."""
+        """The payload as it goes on, and what makes a dead letter of it, if anything. Raises Misfit, Pending.
+
+        What nobody can judge now is not refused: the device would throw away what may be right.
+        """
         try:
             return schema.fit(message.payload), _NO_FAULTS
         except Misfit as error:
-            if way.refuses:
+            if way.refuses and error.error != UNAVAILABLE:
                 raise
             if not way.misfit_said:
                 way.misfit_said = True
@@ -241,7 +244,7 @@ class Pipeline:
         try:
             return self._judged(way, way.schema, message) if way.schema is not None else (message.payload, _NO_FAULTS)
         except Pending:
-            return message.payload, _faults(Misfit("its schema was not known yet", "schema-unavailable"))
+            return message.payload, _faults(Misfit("its schema was not known yet", UNAVAILABLE))
 
     def _append(
         self, way: Way, lane: Lane, message: Message, token: Token | None, payload: bytes, faults: Faults

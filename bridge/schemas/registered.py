@@ -11,7 +11,7 @@ from bridge.schemas.avro_schema import AvroSchema
 from bridge.schemas.json_schema import JsonSchema
 from bridge.schemas.protobuf_schema import ProtobufFile
 from bridge.schemas.registry_client import Registered
-from bridge.schemas.schema import Misfit, Schema, SchemaError
+from bridge.schemas.schema import UNAVAILABLE, Misfit, Schema, SchemaError
 
 
 class Usable:
@@ -47,7 +47,7 @@ class Usable:
         try:
             schema = self._whole.named(message)
         except SchemaError as error:
-            raise Misfit(f"schema {self.id}: {error}", "schema-unavailable") from error
+            raise Misfit(f"schema {self.id}: {error}", UNAVAILABLE) from error
         return schema, wire_format.prefix(self.id, schema.indexes)
 
 

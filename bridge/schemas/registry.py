@@ -16,7 +16,7 @@ from bridge.config import SchemaRegistry as Settings
 from bridge.schemas.registered import Usable, usable
 from bridge.schemas.registry_client import Registered, RegistryClient, Unknown, Unreachable
 from bridge.schemas.registry_store import RegistryStore
-from bridge.schemas.schema import Misfit, Pending, SchemaError
+from bridge.schemas.schema import UNAVAILABLE, Misfit, Pending, SchemaError
 
 _log = logging.getLogger(__name__)
 _ASKED_MAX: Final = 64
@@ -79,7 +79,7 @@ class Registry:
             self._ask(question)
             if question in self._asked:
                 raise Pending
-            raise Misfit("the schema registry has been asked for too many schemas at once", "schema-unavailable")
+            raise Misfit("the schema registry has been asked for too many schemas at once", UNAVAILABLE)
         if self._now() >= answer.until:
             self._ask(question)
         if answer.problem is not None:
@@ -101,7 +101,7 @@ class Registry:
                 answer = self._answer(question)
             except Exception:
                 _log.exception("a mistake in the gateway, while the schema registry was asked for %s", question)
-                answer = self._nothing("a mistake in the gateway", "schema-unavailable")
+                answer = self._nothing("a mistake in the gateway", UNAVAILABLE)
             self._remember(question, answer)
             self._asked.discard(question)
 
@@ -117,7 +117,7 @@ class Registry:
                 _log.warning("schema registry: %s", error)
             if known is not None and known.found is not None:
                 return _Answer(known.found, None, self._now() + self._settings.retry)
-            return self._nothing(str(error), "schema-unavailable")
+            return self._nothing(str(error), UNAVAILABLE)
         except Unknown as error:
             return self._nothing(str(error), "schema-unknown")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
+
+UNAVAILABLE: Final = "schema-unavailable"
+"""The error of a payload that may be right: its schema is out of reach."""
 
 
 class SchemaError(Exception):

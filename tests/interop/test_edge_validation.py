@@ -13,6 +13,7 @@ import pytest
 from bridge.log.record import decode_headers
 from bridge.security.envelope import open_sealed
 from bridge.security.keys import load_private
+from tests.bench.support.processes import free_port
 from tests.interop.conftest import NewGateway
 from tests.interop.gateway import CHECKOUT, NO_SINK, Gateway, wait_until
 from tests.interop.paho_device import V5, V311, Device
@@ -88,6 +89,21 @@ def test_refused_with_a_reason_where_there_are_reasons(judging) -> None:
     wait_until(lambda: len(lines(gateway)) == 3, "what fits")
     assert {each["value"] for each in lines(gateway)} == {GOOD.decode()}
     assert "it does not keep to #/properties/n/type" in gateway.log()
+
+
+def test_what_cannot_be_judged_is_not_refused(new_gateway: NewGateway) -> None:
+    routes = (
+        ROUTE.replace('{ json = "reading.json" }', '{ registry = "device" }') % 'seal = "plain"\non_invalid = "refuse"'
+    )
+    nobody = f'[schema_registry]\nurl = "http://127.0.0.1:{free_port()}"\n'
+    gateway = new_gateway(nobody, routes=routes).start()
+    framed = b"\0\0\0\0\1" + GOOD
+    with Device(gateway.port, "d", V5) as device:
+        assert device.publish(TOPIC % "d", framed, 1) == 0
+        assert device.publish(TOPIC % "d", GOOD, 1) == 0x99
+    wait_until(lambda: len(lines(gateway)) == 1, "the dead letter")
+    assert lines(gateway)[0]["value"].encode() == framed
+    assert dict(lines(gateway)[0]["headers"])["error"] == "schema-unavailable"
 
 
 def test_a_will_is_judged_too(judging) -> None:
