@@ -129,8 +129,8 @@ class Limits(msgspec.Struct, frozen=True):
     exchanges: Count = 1024
     """QoS 2 exchanges of one device that wait for its PUBREL: every segment of the queue carries them on."""
     exchanges_bytes: Size = 1 * MIB
-    """Of all devices' open exchanges in such a segment: 3 bytes each, and the devices' ids. Beyond it a device without one
-    waits with its first, one with some is refused more. Never more than a quarter of a segment."""
+    """Of all devices' open exchanges in such a segment: 3 bytes each, and the devices' ids. Beyond it a device without
+    one waits with its first, one with some is refused more. Never more than a quarter of a segment."""
     topics_remembered: Count = 256
     """Topics of one connection whose permission and route are remembered."""
     retained: Count = 100_000
@@ -201,6 +201,13 @@ class Queue(msgspec.Struct, frozen=True):
     """Segments of each lane written out with zeros ahead of time."""
     spare_segments_max: Count = 4
     """Segments of each lane kept for reuse when what was in them is forwarded; more are given back."""
+    encrypt: bool = False
+    """What is written from now on is encrypted (AES-256-GCM), topics and device names too; what is there stays."""
+    encrypt_key_file: Path | None = None
+    """64 hexadecimal digits (openssl rand -hex 32), for the service alone, or a systemd credential of that file's name.
+    Without `encrypt` it opens what was encrypted before."""
+    encrypt_old_key_files: tuple[Path, ...] = ()
+    """Former keys, as long as something may be left that was written with them."""
     commit: Commit = Commit()
     pending_bytes: Size = 16 * MIB
     """Of records that wait for their commit in memory; beyond it reading from devices stops for a moment."""

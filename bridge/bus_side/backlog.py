@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from bridge.log.errors import LogDamaged
+from bridge.log.errors import LogDamaged, LogKeyMissing
+from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
 from bridge.log.segment import list_segments
 
@@ -13,12 +14,12 @@ _SAMPLE_RECORDS: Final = 256
 _SAMPLE_BYTES: Final = 64 << 10
 
 
-def record_bytes(directory: Path, log_id: bytes, position: int, committed: int) -> float:
+def record_bytes(directory: Path, log_id: bytes, position: int, committed: int, keys: Keyring) -> float:
     """How large the records from `position` on are on the average, by the first of them; 0: nobody can know."""
-    reader = LogReader(directory, log_id, position)
+    reader = LogReader(directory, log_id, position, keys)
     try:
         records = reader.read(committed, _SAMPLE_RECORDS, _SAMPLE_BYTES)
-    except (LogDamaged, OSError):
+    except (LogDamaged, LogKeyMissing, OSError):
         return 0.0
     finally:
         reader.close()

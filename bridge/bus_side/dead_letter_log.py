@@ -24,6 +24,7 @@ from bridge.log.dropped import dropped_in
 from bridge.log.errors import LogError, LogFailed, LogFailure, LogFull
 from bridge.log.fold import NoFold
 from bridge.log.log_id import load_or_create_log_id
+from bridge.log.queue_key import Keyring
 from bridge.log.record import Record
 from bridge.log.settings import SEGMENTS_MIN, LogSettings
 from bridge.log.writer import LogWriter
@@ -48,12 +49,14 @@ class DeadLetterLog:
         event_topic: str,
         boot_id: bytes,
         wall_ns: Callable[[], int],
+        keys: Keyring | None = None,
     ) -> None:
         """Args:
         record_max_bytes: the largest record to be expected; a larger one is kept all the same.
         max_bytes: of all its files; beyond it the oldest segments go.
         event_topic: the Kafka topic of the events that tell of letters.
         boot_id: 16 bytes, the kernel's.
+        keys: with a current one, letters are encrypted.
         """
         self.kept = 0
         """Letters made durable by this process."""
@@ -62,6 +65,7 @@ class DeadLetterLog:
         self._max_bytes = max_bytes
         self._event_topic = event_topic
         self._boot_id = boot_id
+        self._keys = keys
         self._wall_ns = wall_ns
         self._writer: LogWriter | None = None
         self._failure: LogFailure | None = None
@@ -168,6 +172,7 @@ class DeadLetterLog:
             boot_id=self._boot_id,
             wall_ns=self._wall_ns,
             fold=NoFold(),
+            keys=self._keys,
             on_commit=lambda _tokens, _committed: self._wake(),
             on_failure=self._fail,
         )

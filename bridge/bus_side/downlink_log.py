@@ -10,6 +10,7 @@ from pathlib import Path
 from bridge.log.errors import LogFailure, LogFull
 from bridge.log.fold import NoFold
 from bridge.log.log_id import load_or_create_log_id
+from bridge.log.queue_key import Keyring
 from bridge.log.settings import LogSettings
 from bridge.log.writer import LogWriter
 
@@ -24,7 +25,7 @@ class DownlinkFailed(Exception):
 class DownlinkLog:
     """The one writer of `data_dir/downlink`. Blocks while it opens (recovery)."""
 
-    def __init__(self, directory: Path, settings: LogSettings, boot_id: bytes) -> None:
+    def __init__(self, directory: Path, settings: LogSettings, boot_id: bytes, keys: Keyring | None = None) -> None:
         """Raises OSError: the directory cannot be used."""
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()
@@ -36,6 +37,7 @@ class DownlinkLog:
             boot_id=boot_id,
             wall_ns=time.time_ns,
             fold=NoFold(),
+            keys=keys,
             on_commit=lambda _tokens, _committed: self._wake(),
             on_failure=self._fail,
         )

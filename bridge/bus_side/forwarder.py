@@ -20,8 +20,9 @@ from bridge.bus_side.link import Link
 from bridge.bus_side.meter import Meter
 from bridge.bus_side.sink import LaneBatch, Sink, SinkAgain, SinkAway, SinkError, SinkFenced, SinkRefused
 from bridge.config import Lane as Settings
-from bridge.log.errors import LogDamaged
+from bridge.log.errors import LogDamaged, LogKeyMissing
 from bridge.log.log_id import load_or_create_log_id
+from bridge.log.queue_key import Keyring
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Forwarder:
         gap_topic: str,
         gateway: str,
         wall_ns: Callable[[], int],
+        keys: Keyring | None = None,
     ) -> None:
         """Args:
         uplink: directory of the lanes' directories.
@@ -55,6 +57,7 @@ class Forwarder:
         probe_s: after so long without a write the sink is asked whether it is there.
         gap_topic: where the event goes that says which records are lost.
         wall_ns: reads the wall clock.
+        keys: open what is encrypted in the lanes.
         """
         self._sink = sink
         self._bell = bell
@@ -71,6 +74,7 @@ class Forwarder:
         self._gap_topic = gap_topic
         self._gateway = gateway
         self._wall_ns = wall_ns
+        self._keys = keys
         self._lanes: dict[str, Lane] = {}
         self._writing = asyncio.Lock()
 
@@ -106,6 +110,9 @@ class Forwarder:
                 self._budget.shrink()
                 tell = self._link.refused if isinstance(error, SinkRefused) else self._link.away
                 tell(str(error))
+                await asyncio.sleep(self._backoff.next_s())
+            except LogKeyMissing as error:
+                self._link.away(str(error))
                 await asyncio.sleep(self._backoff.next_s())
             except SinkFenced as error:
                 self._link.fenced(str(error))
@@ -157,7 +164,9 @@ class Forwarder:
     async def _start(self) -> None:
         log_id = load_or_create_log_id(self._uplink)
         for name in self._bell.committed.keys() - self._lanes.keys():
-            lane = self._lanes[name] = Lane(name, self._uplink / name, log_id, self._settings.get(name, Settings()))
+            lane = self._lanes[name] = Lane(
+                name, self._uplink / name, log_id, self._settings.get(name, Settings()), self._keys
+            )
             if lane.saved is not None:
                 self._bell.tell_forwarded({name: lane.saved})
         self._link.trying("to connect, and to read the positions")

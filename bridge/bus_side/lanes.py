@@ -12,6 +12,7 @@ from bridge.bus_side.sink import LaneBatch
 from bridge.config import Lane as Settings
 from bridge.log.cursor import Cursor
 from bridge.log.dropped import Dropped, dropped_at, names_in
+from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader, oldest_position
 
 
@@ -70,7 +71,9 @@ def shares(weights: Mapping[str, int], backlog: Mapping[str, int], budget: int) 
 class Lane:
     """One lane's reader and how far it has come."""
 
-    def __init__(self, name: str, directory: Path, log_id: bytes, settings: Settings) -> None:
+    def __init__(
+        self, name: str, directory: Path, log_id: bytes, settings: Settings, keys: Keyring | None = None
+    ) -> None:
         """The reader begins where the cursor on disk says; see `go_to`. Raises OSError."""
         self.name = name
         self.weight = settings.weight
@@ -78,6 +81,7 @@ class Lane:
         self._lingers_since: float | None = None
         self._directory = directory
         self._log_id = log_id
+        self._keys = keys or Keyring()
         cursor = Cursor.load(directory)
         self.saved = cursor.position if cursor is not None and cursor.log_id == log_id else None
         """The durable cursor; None: this log has none."""
@@ -85,7 +89,7 @@ class Lane:
         """Forwarded up to here, as far as this process and the cursor know."""
         self._record_bytes = 0.0
         """Of one record, as the last ones were; 0: none was read yet."""
-        self._reader = LogReader(directory, log_id, self.saved)
+        self._reader = LogReader(directory, log_id, self.saved, self._keys)
 
     @property
     def position(self) -> int:
@@ -97,7 +101,7 @@ class Lane:
         self._reader.close()
         begins = [oldest_position(self._directory), *(seq for seq, _ in names_in(self._directory)[:1])]
         position = furthest((held, self.done), min(begins), committed)
-        self._reader = LogReader(self._directory, self._log_id, position)
+        self._reader = LogReader(self._directory, self._log_id, position, self._keys)
         self.done = position
 
     def lingers_s(self, committed: int, now_s: float) -> float:
@@ -135,15 +139,15 @@ class Lane:
     def _each(self, committed: int) -> float:
         """Bytes of one record, about."""
         if self._record_bytes == 0:
-            self._record_bytes = record_bytes(self._directory, self._log_id, self.position, committed)
+            self._record_bytes = record_bytes(self._directory, self._log_id, self.position, committed, self._keys)
         return self._record_bytes
 
     def skip_dropped(self) -> Dropped | None:
         """Goes on behind what the log has given up at this position; None: nothing, it is damage."""
-        dropped = dropped_at(self._directory, self.position)
+        dropped = dropped_at(self._directory, self.position, self._keys)
         if dropped is not None:
             self._reader.close()
-            self._reader = LogReader(self._directory, self._log_id, dropped.next_seq)
+            self._reader = LogReader(self._directory, self._log_id, dropped.next_seq, self._keys)
         return dropped
 
     def skip_damage(self, committed: int) -> tuple[int, int]:
@@ -152,7 +156,7 @@ class Lane:
         dropped = [seq for seq, _ in names_in(self._directory) if first < seq < after]
         if dropped:
             after = dropped[0]
-            self._reader = LogReader(self._directory, self._log_id, after)
+            self._reader = LogReader(self._directory, self._log_id, after, self._keys)
         return first, after
 
     def save(self) -> bool:

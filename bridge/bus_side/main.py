@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import os
 import random
 import signal
 import socket
@@ -42,6 +43,9 @@ from bridge.bus_side.refusals import know_invalid_records
 from bridge.bus_side.sink import Sink
 from bridge.config import Config, Kafka, Log, State
 from bridge.log.doorbell import Doorbell
+from bridge.log.errors import LogError
+from bridge.log.key_files import keys_of
+from bridge.log.queue_key import Keyring
 from bridge.log.settings import LogSettings
 
 _log = logging.getLogger(__name__)
@@ -65,8 +69,12 @@ def main(argv: list[str]) -> int:
         return _WRONG_CONFIGURATION
     journal.set_up(config.log, "bus")
     noise = quieten()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(config, Doorbell(socket.socket(fileno=options.doorbell_fd)), noise))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(config, Doorbell(socket.socket(fileno=options.doorbell_fd)), noise))
+    except LogError as error:
+        _log.critical("cannot go on: %s", error)
+        return 1
     return 0
 
 
@@ -95,9 +103,10 @@ async def serve(config: Config, doorbell: Doorbell, noise: Noise, through: Calla
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     bell = Bell(doorbell, stop)
-    letters = _dead_letter_log(config)
-    forwarder = _forwarder(config, bell, noise, letters, through)
-    downlink = _downlink_log(config)
+    keys = keys_of(config.queue, os.environ)
+    letters = _dead_letter_log(config, keys)
+    forwarder = _forwarder(config, bell, noise, letters, through, keys)
+    downlink = _downlink_log(config, keys)
     bell.start()
     works = [asyncio.create_task(forwarder.run())]
     if downlink is not None and config.kafka is not None:
@@ -135,7 +144,7 @@ async def _end(
 
 
 def _forwarder(
-    config: Config, bell: Bell, noise: Noise, letters: DeadLetterLog, through: Callable[[Sink], Sink]
+    config: Config, bell: Bell, noise: Noise, letters: DeadLetterLog, through: Callable[[Sink], Sink], keys: Keyring
 ) -> Forwarder:
     sink, name = _sink(config, noise, letters)
     limits = config.kafka or Kafka(())
@@ -154,10 +163,11 @@ def _forwarder(
         gap_topic=limits.event_topic,
         gateway=config.gateway.id,
         wall_ns=time.time_ns,
+        keys=keys,
     )
 
 
-def _dead_letter_log(config: Config) -> DeadLetterLog:
+def _dead_letter_log(config: Config, keys: Keyring) -> DeadLetterLog:
     kafka = config.kafka or Kafka(())
     return DeadLetterLog(
         config.gateway.data_dir / DEAD_LETTERS,
@@ -166,6 +176,7 @@ def _dead_letter_log(config: Config) -> DeadLetterLog:
         event_topic=kafka.event_topic,
         boot_id=_boot_id(),
         wall_ns=time.time_ns,
+        keys=keys,
     )
 
 
@@ -183,11 +194,11 @@ def _sink(config: Config, noise: Noise, letters: DeadLetterLog) -> tuple[Sink, s
     raise ValueError("neither [kafka] nor [jsonl] is configured: there is nothing for the bus side to do")
 
 
-def _downlink_log(config: Config) -> DownlinkLog | None:
+def _downlink_log(config: Config, keys: Keyring) -> DownlinkLog | None:
     if config.kafka is None or config.downlink.desired_topic is None:
         return None
     settings = LogSettings.for_downlink(config.downlink, config.queue)
-    return DownlinkLog(config.gateway.data_dir / "downlink", settings, _boot_id())
+    return DownlinkLog(config.gateway.data_dir / "downlink", settings, _boot_id(), keys)
 
 
 def _boot_id() -> bytes:

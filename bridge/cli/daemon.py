@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,10 +108,15 @@ def _out_of_reach(config: Config, kafka: Kafka) -> list[str]:
 
 
 def _broken_files(config: Config) -> list[str]:
+    from bridge.log.key_files import KeyUnusable, keys_of
     from bridge.schemas import of_routes
     from bridge.security import keys, tls
 
     wrong = []
+    try:
+        keys_of(config.queue, os.environ)
+    except KeyUnusable as error:
+        wrong.append(str(error))
     for listener in config.listeners:
         try:
             if listener.tls is not None:

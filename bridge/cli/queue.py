@@ -13,8 +13,10 @@ from bridge.cli.failure import FOUND, USAGE, Failure, plainly
 from bridge.cli.queue_source import (
     Advance,
     Directory,
+    KeyFiles,
     Lanes,
     end_with_the_reader,
+    keyring,
     open_lanes,
     output,
     progress,
@@ -40,6 +42,7 @@ def commands() -> typer.Typer:
 def inspect(
     directory: Directory,
     lane: Lanes = None,
+    key_file: KeyFiles = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, with every stream.")] = False,
 ) -> None:
     """Show lanes, segments, records per device and target, ages and bytes, and what is waiting and why.
@@ -52,10 +55,11 @@ def inspect(
       busbridge queue inspect /var/lib/busbridge
     """
     from bridge.cli.queue_report import make_report
+    from bridge.log.errors import LogKeyMissing
 
     end_with_the_reader()
-    lanes, daemon = open_lanes(directory, lane)
-    with plainly(), progress(size_of(lanes), "Reading") as advance:
+    lanes, daemon = open_lanes(directory, lane, keyring(key_file))
+    with plainly(LogKeyMissing), progress(size_of(lanes), "Reading") as advance:
         report = make_report(directory, lanes, daemon, advance)
     if as_json:
         import msgspec
@@ -70,9 +74,12 @@ def inspect(
 def verify(
     directory: Directory,
     lane: Lanes = None,
+    key_file: KeyFiles = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array, an object a lane.")] = False,
 ) -> None:
     """Check every frame and what joins them; say where damage begins: file, byte, record. Exit code 3: there is some.
+
+    What is encrypted is checked by its checksums; with --key-file by its seals too.
 
     \b
     Examples:
@@ -80,10 +87,11 @@ def verify(
       busbridge queue verify /var/lib/busbridge --json | jq '.[].damage'
     """
     from bridge.cli.queue_check import check_lane
+    from bridge.log.errors import LogKeyMissing
 
     end_with_the_reader()
-    lanes, daemon = open_lanes(directory, lane)
-    with plainly(), progress(size_of(lanes), "Checking") as advance:
+    lanes, daemon = open_lanes(directory, lane, keyring(key_file) if key_file else None)
+    with plainly(LogKeyMissing), progress(size_of(lanes), "Checking") as advance:
         checked = [check_lane(files, live=daemon is not None, advance=advance) for files in lanes]
     if as_json:
         import msgspec
@@ -93,7 +101,8 @@ def verify(
         for each in checked:
             for found in each.damage:
                 print(f"{each.lane}: {found.text}")
-            print(f"{each.lane}: {each.records} records in {each.frames} frames are good")
+            unseen = f"; the seals of {each.sealed} were not checked, for want of a key" if each.sealed else ""
+            print(f"{each.lane}: {each.records} records in {each.frames} frames are good{unseen}")
     damages = sum(len(each.damage) for each in checked)
     if damages:
         raise Failure(f"{damages} thing{'s' * (damages != 1)} wrong in {directory}", FOUND)
@@ -111,6 +120,7 @@ def export(
             "--payloads", "--raw", metavar="DIR", help="Write each payload as it is to DIR/LANE/NUMBER instead."
         ),
     ] = None,
+    key_file: KeyFiles = None,
 ) -> None:
     """Write the queue's records, a JSON object a line, forwarded or not. `busbridge open` reads it.
 
@@ -125,9 +135,11 @@ def export(
     """
     if out is not None and raw is not None:
         raise Failure("give --out or --payloads, not both", USAGE)
+    from bridge.log.errors import LogKeyMissing
+
     end_with_the_reader()
-    lanes, daemon = open_lanes(directory, lane)
-    with plainly(), progress(size_of(lanes), "Exporting") as advance:
+    lanes, daemon = open_lanes(directory, lane, keyring(key_file))
+    with plainly(LogKeyMissing), progress(size_of(lanes), "Exporting") as advance:
         if raw is not None:
             damages = _export(lanes, None, raw, pending, device, daemon is not None, advance)
         else:

@@ -34,6 +34,8 @@ class Checked(msgspec.Struct):
     frames: int = 0
     records: int = 0
     """Undamaged ones."""
+    sealed: int = 0
+    """Of these, records that are encrypted and whose seals were not looked at, for want of a key."""
     damage: list[Found] = []
 
 
@@ -46,7 +48,8 @@ def check_lane(files: LaneFiles, *, live: bool, advance: Callable[[int], None]) 
             checked.damage.append(_found(item))
         else:
             checked.frames += 1
-            checked.records += len(item.records)
+            checked.records += len(item.records) + item.sealed
+            checked.sealed += item.sealed
             advance(item.size)
     checked.damage += map(_found, faults(files, walk))
     return checked

@@ -8,15 +8,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from bridge.cli.failure import FOUND, USAGE, Failure, plainly
-from bridge.cli.queue_source import end_with_the_reader
+from bridge.cli.queue_source import KeyFiles, end_with_the_reader, keyring
 
 if TYPE_CHECKING:
     from bridge.cli.dead_letters import Filed
     from bridge.log.forensics import LaneFiles
     from bridge.log.forensics_segment import Damage
+    from bridge.log.queue_key import Keyring
 
 
 class Action(StrEnum):
@@ -39,6 +41,7 @@ def dead_letters(
         Path | None, typer.Option("--config", help="replay: the configuration, how to get into Kafka.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="replay: count them, and send nothing.")] = False,
+    key_file: KeyFiles = None,
 ) -> None:
     """List, export or forward the dead letters that stay on a gateway because the dead-letter topic does not take them.
 
@@ -57,9 +60,9 @@ def dead_letters(
 
         if config is None:
             raise Failure("replay needs --config: how to get into Kafka", USAGE)
-        replay_letters(open_letters(directory), config, dry_run=dry_run, as_json=as_json)
+        replay_letters(open_letters(directory, keyring(key_file)), config, dry_run=dry_run, as_json=as_json)
         return
-    files = open_letters(directory)
+    files = open_letters(directory, keyring(key_file))
     end_with_the_reader()
     if action is Action.LIST:
         damages = _list(files, everything=everything, as_json=as_json)
@@ -69,7 +72,7 @@ def dead_letters(
         raise Failure(f"{damages} place{'s' * (damages != 1)} in {files.directory} could not be read", FOUND)
 
 
-def open_letters(directory: Path) -> LaneFiles:
+def open_letters(directory: Path, keys: Keyring) -> LaneFiles:
     """The dead-letter log. Raises Failure: there is no such directory."""
     from bridge.cli.dead_letters import find_letters
     from bridge.log.forensics import LaneFiles, find_lanes
@@ -78,15 +81,18 @@ def open_letters(directory: Path) -> LaneFiles:
         files = find_letters(directory)
         if files is None and not find_lanes(directory):
             raise Failure(f"{directory} is no gateway's data directory", USAGE)
-    return files or LaneFiles("dead-letters", directory / "dead-letters", None, directory / "dead-letters" / "LOG")
+    if files is None:
+        return LaneFiles("dead-letters", directory / "dead-letters", None, directory / "dead-letters" / "LOG")
+    return msgspec.structs.replace(files, keys=keys)
 
 
 def _list(files: LaneFiles, *, everything: bool, as_json: bool) -> int:
     from bridge.cli.dead_letters import Filed, waiting_letters
     from bridge.cli.output import print_rows
+    from bridge.log.errors import LogKeyMissing
 
     rows, damages = [], 0
-    with plainly():
+    with plainly(LogKeyMissing):
         for item in waiting_letters(files, all_there=everything):
             if isinstance(item, Filed):
                 rows.append(_row(item))
@@ -127,9 +133,10 @@ def _export(files: LaneFiles, out: Path | None, *, everything: bool) -> int:
     from bridge.cli.dead_letters import Filed, waiting_letters
     from bridge.cli.queue_export import letter_line
     from bridge.cli.queue_source import output
+    from bridge.log.errors import LogKeyMissing
 
     damages = 0
-    with plainly(), output(out) as stream:
+    with plainly(LogKeyMissing), output(out) as stream:
         for item in waiting_letters(files, all_there=everything):
             if isinstance(item, Filed):
                 stream.write(letter_line(item.letter))

@@ -42,7 +42,9 @@ def replay_letters(files: LaneFiles, config: Path, *, dry_run: bool, as_json: bo
 
 def _waiting(files: LaneFiles) -> tuple[list[Filed], int]:
     waiting, damages = [], 0
-    with plainly():
+    from bridge.log.errors import LogKeyMissing
+
+    with plainly(LogKeyMissing):
         for item in waiting_letters(files, each_once=False):
             if isinstance(item, Filed):
                 waiting.append(item)

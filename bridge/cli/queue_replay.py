@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -99,14 +100,18 @@ def _of_directory(
 ) -> Summary:
     from bridge.bus_side.replay import Origin
     from bridge.cli.queue_range import check_there, of_lane
+    from bridge.log.errors import LogKeyMissing
     from bridge.log.forensics import DOWNLINK
+    from bridge.log.key_files import KeyUnusable, keys_of
 
-    lanes = [files for files in open_lanes(directory, names)[0] if files.name != DOWNLINK]
+    with plainly(KeyUnusable):
+        keys = keys_of(config.queue, os.environ)
+    lanes = [files for files in open_lanes(directory, names, keys)[0] if files.name != DOWNLINK]
     by_number = wanted.first_seq is not None or wanted.last_seq is not None
     if by_number and len(lanes) > 1:
         raise Failure("numbers belong to one lane: name it with --lane, or give times", USAGE)
     size = size_of(lanes)
-    with plainly(), progress(size, "Replaying") as advance:
+    with plainly(LogKeyMissing), progress(size, "Replaying") as advance:
         parts: list[Part] = []
         for files in lanes:
             check_there(files, wanted)

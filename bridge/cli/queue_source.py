@@ -16,6 +16,7 @@ from bridge.cli.failure import USAGE, Failure, plainly
 if TYPE_CHECKING:
     from bridge.bus_side.noise import Noise
     from bridge.log.forensics import LaneFiles
+    from bridge.log.queue_key import Keyring
 
 PROGRESS_FROM = 256 << 20
 """Bytes from which on a progress bar is worth its flicker."""
@@ -25,6 +26,11 @@ Directory = Annotated[
 ]
 Lanes = Annotated[list[str] | None, typer.Option("--lane", help="Only this lane; may be repeated.")]
 
+KeyFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--key-file", metavar="FILE", help="A key of an encrypted queue; may be repeated."),
+]
+
 Advance = Callable[[int], None]
 
 
@@ -33,8 +39,24 @@ def end_with_the_reader() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def open_lanes(directory: Path, names: list[str] | None) -> tuple[list[LaneFiles], str | None]:
-    """The lanes asked for, and the process id of the daemon that runs on them, which is said on stderr."""
+def keyring(key_files: list[Path] | None) -> Keyring:
+    """The keys in these files. Raises Failure."""
+    import os
+
+    from bridge.log.key_files import KeyUnusable, load_keys
+    from bridge.log.queue_key import Keyring
+
+    with plainly(KeyUnusable):
+        return Keyring(None, load_keys(key_files or (), os.environ))
+
+
+def open_lanes(directory: Path, names: list[str] | None, keys: Keyring | None) -> tuple[list[LaneFiles], str | None]:
+    """The lanes asked for, and the process id of the daemon that runs on them, which is said on stderr.
+
+    `keys` None: what is encrypted in them stays so.
+    """
+    import msgspec
+
     from bridge.cli.queue_lock import daemon_on
     from bridge.log.forensics import find_lanes
 
@@ -49,7 +71,8 @@ def open_lanes(directory: Path, names: list[str] | None) -> tuple[list[LaneFiles
         raise Failure(f"no lane {', '.join(sorted(unknown))} here; there are: {there}", USAGE)
     if daemon is not None:
         print(f"A daemon (process {daemon}) runs on {directory}: this is how it is right now.", file=sys.stderr)
-    return [files for files in lanes if not names or files.name in names], daemon
+    chosen = [files for files in lanes if not names or files.name in names]
+    return [msgspec.structs.replace(files, keys=keys) for files in chosen], daemon
 
 
 @contextmanager

@@ -323,6 +323,12 @@ def _segment(path: KeyPath, segment_bytes: int, max_bytes: int, largest: tuple[i
         yield Finding((*path, "max_bytes"), f"{format_size(max_bytes)} is too little", least, needs=needs)
 
 
+def _encryption(config: Config) -> Iterator[Finding]:
+    queue = config.queue
+    if queue.encrypt and queue.encrypt_key_file is None:
+        yield Finding(("queue", "encrypt"), "there is no key to encrypt with", "encrypt_key_file beside it")
+
+
 def _supervisor(config: Config) -> Iterator[Finding]:
     supervisor = config.supervisor
     if supervisor.restart_delay > supervisor.restart_delay_max:
@@ -363,6 +369,7 @@ _RULES: Final[tuple[Rule, ...]] = (
     _state,
     _kafka,
     _segments,
+    _encryption,
     _supervisor,
     _admin,
 )

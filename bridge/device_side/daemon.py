@@ -45,6 +45,7 @@ from bridge.device_side.wills import Wills
 from bridge.log.doorbell import Note
 from bridge.log.errors import LogDamaged, LogError
 from bridge.log.files import replace_file
+from bridge.log.key_files import keys_of
 from bridge.log.log_id import load_or_create_log_id
 from bridge.log.owner import claim
 from bridge.log.reader import LogReader, oldest_position
@@ -107,6 +108,7 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         data = config.gateway.data_dir
         acl = Acl(config.permissions)
+        self._keys = keys_of(config.queue, os.environ)
         claim(data / "uplink", config.gateway.id, config.gateway.renamed_from)
         self._cold = ColdStore(data / "cold.sqlite", self._failed_elsewhere)
         self._epoch = self._next_epoch()
@@ -126,7 +128,9 @@ class Daemon:
         )  # fmt: skip
         self._devices = self._open_devices()
         self._pipeline.devices = self._devices
-        self._downlink = DownlinkReader(data / "downlink", self._devices) if self._devices is not None else None
+        self._downlink = (
+            DownlinkReader(data / "downlink", self._devices, self._keys) if self._devices is not None else None
+        )
         self._wills = Wills(self._pipeline.will, self._cold)
         self._desk = FrontDesk(loop, config, self._broker, self._pipeline, self._devices, self._clock, self._wills)
         command = (sys.executable, "-m", "bridge.bus_side.main", "--config", str(config_path))
@@ -227,6 +231,7 @@ class Daemon:
                 LogSettings.for_lane(queue, self._config.lanes.get(name)),
                 log_id=self._log_id,
                 clock=self._clock,
+                keys=self._keys,
                 pending_max=queue.pending_bytes,
                 on_failure=self._failed_elsewhere,
             )
@@ -255,7 +260,7 @@ class Daemon:
         lane = self._devices.lane
         directory = self._config.gateway.data_dir / "uplink" / lane.name
         position = max(self._devices.position_in_store(self._log_id), oldest_position(directory))
-        self._devices.restore(_records(LogReader(directory, self._log_id, position), lane.writer.committed))
+        self._devices.restore(_records(LogReader(directory, self._log_id, position, self._keys), lane.writer.committed))
 
     def _look_over(self) -> Overview:
         return Overview(

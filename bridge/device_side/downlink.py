@@ -18,6 +18,7 @@ from bridge.device_side.documents import DesiredState
 from bridge.log.cursor import Cursor
 from bridge.log.errors import LogDamaged, LogFull, RecordTooLarge
 from bridge.log.log_id import load_log_id
+from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
 from bridge.log.record import DESIRED, TOMBSTONE, Record, decode_context
 
@@ -29,13 +30,15 @@ _decode_desired = msgspec.json.Decoder(DesiredState).decode
 class DownlinkReader:
     """The device side's end of the downlink log."""
 
-    def __init__(self, directory: Path, devices: Devices) -> None:
+    def __init__(self, directory: Path, devices: Devices, keys: Keyring | None = None) -> None:
         """Args:
         directory: of the downlink log; the bus side makes it.
         devices: takes what is desired.
+        keys: open what is encrypted.
         """
         self._directory = directory
         self._devices = devices
+        self._keys = keys
         self._reader: LogReader | None = None
         self._log_id = b""
         self._committed = 0
@@ -92,7 +95,7 @@ class DownlinkReader:
         cursor = Cursor.load(self._directory)
         start = cursor.position if cursor is not None and cursor.log_id == self._log_id else 1
         self.position = self.saved = start
-        self._reader = LogReader(self._directory, self._log_id, start)
+        self._reader = LogReader(self._directory, self._log_id, start, self._keys)
         return self._reader
 
     def _apply(self, record: Record) -> bool:

@@ -14,6 +14,7 @@ from bridge.device_side.obstacle import Obstacle
 from bridge.device_side.waiting import Waiting
 from bridge.log.cursor import Cursor
 from bridge.log.errors import LogFailure
+from bridge.log.queue_key import Keyring
 from bridge.log.reader import oldest_position
 from bridge.log.settings import LogSettings
 from bridge.log.total import Total
@@ -92,6 +93,7 @@ class Uplink:
         *,
         log_id: bytes,
         clock: Clock,
+        keys: Keyring | None = None,
         pending_max: int,
         on_failure: Callable[[LogFailure], None],
     ) -> Lane:
@@ -118,6 +120,7 @@ class Uplink:
             total=self._total,
             mono_ns=clock.mono_ns,
             synchronised=clock.synchronised,
+            keys=keys,
         )
         cursor = Cursor.load(directory)
         forwarded = cursor.position if cursor is not None and cursor.log_id == log_id else oldest_position(directory)

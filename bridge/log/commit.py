@@ -18,7 +18,8 @@ from bridge.log.errors import LogFailure, RecordTooLarge
 from bridge.log.figures import Counters
 from bridge.log.fold import Fold
 from bridge.log.identity import Identity
-from bridge.log.segment import FRAME_BYTES, PAGE_BYTES, Header, aligned, encode_frame, segment_name
+from bridge.log.queue_key import SALT_BYTES, SegmentCipher
+from bridge.log.segment import FRAME_BYTES, PAGE_BYTES, SEAL_BYTES, Header, aligned, encode_frame, segment_name
 from bridge.log.segment_file import SegmentFile
 from bridge.log.settings import LogSettings
 from bridge.log.spares import Spares
@@ -80,6 +81,7 @@ class Committer:
         self._settings = settings
         self._identity = identity
         self._fold = fold
+        self._seal_bytes = SEAL_BYTES if identity.keys.current is not None else 0
         self._spares = spares
         self._on_commit = on_commit
         self._on_failure = on_failure
@@ -168,10 +170,10 @@ class Committer:
 
     def _commit(self, batch: Batch) -> bool:
         """False: there is no place for it and never will be, because this is the end."""
-        size = aligned(FRAME_BYTES + batch.size)
+        size = aligned(FRAME_BYTES + self._seal_bytes + batch.size)
         segment, begun = self._segment, time.monotonic()
         if segment is not None and size <= segment.room:
-            written: int | None = segment.append(self._frame(segment.seed, batch))
+            written: int | None = segment.append(self._frame(segment.seed, batch, segment.cipher))
         else:
             written = self._open_segment(batch)
         if written is None:
@@ -185,8 +187,8 @@ class Committer:
         self._on_commit([token for token in batch.tokens if token is not None], self.committed)
         return True
 
-    def _frame(self, seed: int, batch: Batch) -> tuple[bytes, bytes]:
-        return encode_frame(seed, self.committed, len(batch.records), self._identity.boot_id, batch.records)
+    def _frame(self, seed: int, batch: Batch, cipher: SegmentCipher | None) -> tuple[bytes, bytes]:
+        return encode_frame(seed, self.committed, len(batch.records), self._identity.boot_id, batch.records, cipher)
 
     def _open_segment(self, batch: Batch) -> int | None:
         """The next segment, with its checkpoint and its first frame in one write; as `SegmentFile.append`. None: no."""
@@ -196,12 +198,13 @@ class Committer:
         identity, first_seq = self._identity, self.committed
         header = self._header(first_seq)
         seed = header.seed
-        opening = encode_frame(seed, first_seq, 0, identity.boot_id, [self._checkpoint()])
-        self._checkpoint_frame_bytes = sum(map(len, opening))
-        frames = (*opening, *self._frame(seed, batch))
         path = self._directory / segment_name(first_seq)
+        cipher = identity.keys.cipher(header, path)
+        opening = encode_frame(seed, first_seq, 0, identity.boot_id, [self._checkpoint()], cipher)
+        self._checkpoint_frame_bytes = sum(map(len, opening))
+        frames = (*opening, *self._frame(seed, batch, cipher))
         former = self._segment
-        self._segment, written = SegmentFile.create(spare, path, header, frames)
+        self._segment, written = SegmentFile.create(spare, path, header, frames, cipher)
         if former is not None:
             former.close()
         self._spares.used(first_seq, path)
@@ -218,6 +221,8 @@ class Committer:
             identity.boot_id,
             identity.mono_ns(),
             identity.synchronised(),
+            identity.keys.current_id,
+            os.urandom(SALT_BYTES) if identity.keys.current is not None else b"",
         )
 
     def _checkpoint(self) -> bytes:

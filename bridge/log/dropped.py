@@ -14,8 +14,9 @@ import msgspec
 from crc32c import crc32c
 
 from bridge.log.boot_clocks import BootClocks
-from bridge.log.errors import LogDamaged
+from bridge.log.errors import LogDamaged, LogKeyMissing
 from bridge.log.files import replace_file, sync_directory
+from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
 from bridge.log.record import DOCUMENT, EVENT, LETTER, MESSAGE, Record, RecordError, decode_context
 
@@ -24,6 +25,7 @@ FILES_MAX: Final = 64
 """In one lane; beyond it the two newest become one."""
 _CRC_DIGITS: Final = 8
 _AND: Final = ", "
+_PURPOSE: Final = b"busbridge queue gap"
 _TOLD: Final = frozenset({MESSAGE, DOCUMENT, EVENT, LETTER})
 _READ_RECORDS, _READ_BYTES = 500, 256 << 10
 
@@ -56,17 +58,28 @@ class Stream(msgspec.Struct):
         return msgspec.structs.replace(self, first_seq=max(self.first_seq, position), count=count)
 
 
-class Dropped(msgspec.Struct):
+class Dropped(msgspec.Struct, omit_defaults=True):
     """Records that the log has given up."""
 
     first_seq: int
     next_seq: int
     reason: str
     streams: list[Stream]
+    key: str = ""
+    """Id of the queue key that the streams are sealed with as they lie on disk, hexadecimal; empty: they are not."""
+    sealed: bytes = b""
+    """The streams, sealed; whoever has the key reads `streams` instead."""
 
     @classmethod
     def of_segment(
-        cls, directory: Path, log_id: bytes, first_seq: int, next_seq: int, reason: str, clocks: BootClocks
+        cls,
+        directory: Path,
+        log_id: bytes,
+        first_seq: int,
+        next_seq: int,
+        reason: str,
+        clocks: BootClocks,
+        keys: Keyring | None = None,
     ) -> Dropped:
         """What the segment holds, its times corrected by `clocks`. It is read once, whole.
 
@@ -74,7 +87,7 @@ class Dropped(msgspec.Struct):
             OSError: the disk refused.
         """
         streams: dict[tuple[str | None, str | None], Stream] = {}
-        for stream in _streams(LogReader(directory, log_id, first_seq), next_seq, clocks):
+        for stream in _streams(LogReader(directory, log_id, first_seq, keys), next_seq, clocks):
             _add(streams, stream)
         return cls(first_seq, next_seq, reason, list(streams.values()))
 
@@ -86,27 +99,43 @@ class Dropped(msgspec.Struct):
         reasons = dict.fromkeys([*self.reason.split(_AND), *later.reason.split(_AND)])
         return Dropped(self.first_seq, later.next_seq, _AND.join(reasons), list(streams.values()))
 
-    def save(self, directory: Path) -> Path:
-        """Makes it durable. Raises OSError."""
-        body = msgspec.json.encode(self)
+    def save(self, directory: Path, keys: Keyring | None = None) -> Path:
+        """Makes it durable, its streams sealed with the current key, if there is one. Raises OSError."""
+        key, stored = keys.current if keys is not None else None, self
+        if key is not None:
+            sealed = key.seal(_PURPOSE, msgspec.json.encode(self.streams))
+            stored = Dropped(self.first_seq, self.next_seq, self.reason, [], key.id.hex(), sealed)
+        body = msgspec.json.encode(stored)
         path = directory / f"{self.first_seq:020d}{SUFFIX}"
         replace_file(path, b"%08x" % crc32c(body) + body)
         return path
 
     @classmethod
-    def load(cls, path: Path) -> Dropped | None:
-        """What `save` wrote; None: there is no such file, or it is damaged."""
+    def load(cls, path: Path, keys: Keyring | None = None) -> Dropped | None:
+        """What `save` wrote; None: there is no such file, or it is damaged. Without its key it stays sealed.
+
+        Raises:
+            LogKeyMissing: keys are given, but not this.
+        """
         try:
             data = path.read_bytes()
             crc, body = int(data[:_CRC_DIGITS], 16), data[_CRC_DIGITS:]
-            return msgspec.json.decode(body, type=cls) if crc == crc32c(body) else None
+            dropped = msgspec.json.decode(body, type=cls) if crc == crc32c(body) else None
+            return dropped.opened(path, keys) if dropped is not None and keys is not None else dropped
         except (OSError, ValueError, msgspec.DecodeError):
             return None
 
+    def opened(self, path: Path, keys: Keyring) -> Dropped:
+        """With its streams, from the file `path`. Raises LogKeyMissing; ValueError: what is sealed was changed."""
+        if not self.key:
+            return self
+        streams = keys.get(bytes.fromhex(self.key), path).open(_PURPOSE, self.sealed)
+        return Dropped(self.first_seq, self.next_seq, self.reason, msgspec.json.decode(streams, type=list[Stream]))
 
-def dropped_in(directory: Path) -> list[tuple[Path, Dropped]]:
-    """Every file of a lane that can be read, the oldest first."""
-    found = ((path, Dropped.load(path)) for _, path in names_in(directory))
+
+def dropped_in(directory: Path, keys: Keyring | None = None) -> list[tuple[Path, Dropped]]:
+    """Every file of a lane that can be read, the oldest first. Raises LogKeyMissing: see `Dropped.load`."""
+    found = ((path, Dropped.load(path, keys)) for _, path in names_in(directory))
     return [(path, dropped) for path, dropped in found if dropped is not None]
 
 
@@ -115,9 +144,9 @@ def names_in(directory: Path) -> list[tuple[int, Path]]:
     return sorted((int(path.stem), path) for path in directory.glob("*" + SUFFIX) if path.stem.isdigit())
 
 
-def dropped_at(directory: Path, position: int) -> Dropped | None:
-    """What was dropped at `position` and behind it; None: nothing was."""
-    for dropped in (Dropped.load(path) for first, path in reversed(names_in(directory)) if first <= position):
+def dropped_at(directory: Path, position: int, keys: Keyring | None = None) -> Dropped | None:
+    """What was dropped at `position` and behind it; None: nothing was. Raises LogKeyMissing: see `Dropped.load`."""
+    for dropped in (Dropped.load(path, keys) for first, path in reversed(names_in(directory)) if first <= position):
         if dropped is not None and position < dropped.next_seq:
             streams = [part for stream in dropped.streams if (part := stream.behind(position)) is not None]
             return Dropped(position, dropped.next_seq, dropped.reason, streams)
@@ -127,9 +156,11 @@ def dropped_at(directory: Path, position: int) -> Dropped | None:
 class Ledger:
     """The files of one lane, in the hands of the log's writer."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, keys: Keyring) -> None:
+        """Raises LogKeyMissing: what was dropped before is sealed with a key that is not here."""
         self._directory = directory
-        self._files = dropped_in(directory)
+        self._keys = keys
+        self._files = dropped_in(directory, keys)
 
     def holds(self, seq: int) -> bool:
         """Whether the record is among those dropped."""
@@ -148,7 +179,7 @@ class Ledger:
         if former is not None and former.next_seq == dropped.first_seq and len(self._files) >= FILES_MAX:
             self._files.pop()
             dropped = former.joined(dropped)
-        self._files.append((dropped.save(self._directory), dropped))
+        self._files.append((dropped.save(self._directory, self._keys), dropped))
 
     def forget(self, position: int) -> None:
         """Removes those wholly before `position`. Raises OSError."""
@@ -172,6 +203,9 @@ def _streams(reader: LogReader, next_seq: int, clocks: BootClocks) -> Iterator[S
             records = reader.read(next_seq, _READ_RECORDS, _READ_BYTES)
             clocks.correct(records)
             yield from _of(records)
+        except LogKeyMissing:
+            yield Stream(None, None, reader.position, next_seq - 1, next_seq - reader.position)
+            break
         except LogDamaged:
             first, after = reader.skip_damage(next_seq)
             yield Stream(None, None, first, after - 1, after - first)

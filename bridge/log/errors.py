@@ -27,6 +27,10 @@ class LogTooNew(LogError):
     """The log was written by a later version of this program; reading it as damage would throw it away."""
 
 
+class LogKeyMissing(LogError):
+    """A segment is encrypted with a key that is not here; reading it as damage would throw it away."""
+
+
 class LogDamaged(LogError):
     """Committed records cannot be read."""
 

@@ -21,6 +21,7 @@ from bridge.log.cursor import Cursor
 from bridge.log.dropped import Dropped, dropped_in
 from bridge.log.forensics_segment import Damage, Piece, SegmentImage
 from bridge.log.log_id import load_log_id
+from bridge.log.queue_key import Keyring
 from bridge.log.segment import list_segments
 
 UPLINK: Final = "uplink"
@@ -38,6 +39,8 @@ class LaneFiles(msgspec.Struct, frozen=True):
     log_id: bytes | None
     """16 bytes, from the file LOG; None: it is gone or garbled, then segments of any log are taken."""
     log_file: Path
+    keys: Keyring | None = None
+    """They open what is encrypted; None: it stays so, and its records are only counted."""
 
     def segments(self) -> list[tuple[int, Path]]:
         """`(first_seq, path)`, oldest first."""
@@ -53,13 +56,13 @@ class LaneFiles(msgspec.Struct, frozen=True):
 
     def dropped(self) -> list[Dropped]:
         """What a bound made the writer give up and Kafka has not been told of yet, oldest first."""
-        return [dropped for _, dropped in dropped_in(self.directory)]
+        return [dropped for _, dropped in dropped_in(self.directory, self.keys)]
 
     def clocks(self) -> BootClocks:
         """What the lane knows of boots whose clock was set late. Raises OSError."""
         for first_seq, path in reversed(self.segments()):
             with contextlib.suppress(FileNotFoundError):
-                known = SegmentImage(path, first_seq, self.log_id).clocks()
+                known = SegmentImage(path, first_seq, self.log_id, self.keys).clocks()
                 if known is not None:
                     return known
         return BootClocks()
@@ -154,7 +157,7 @@ class LaneWalk:
         """None: it was recycled or removed while this walk went on."""
         try:
             before = path.stat().st_ino
-            image = SegmentImage(path, first_seq, self._lane.log_id)
+            image = SegmentImage(path, first_seq, self._lane.log_id, self._lane.keys)
             # A recycled file is renamed before it is written to: what still has its name was not, while it was read.
             return image if not self._live or path.stat().st_ino == before else None
         except FileNotFoundError:

@@ -17,9 +17,10 @@ from crc32c import crc32c
 
 from bridge.log.boot_clocks import BootClocks
 from bridge.log.files import read_around
+from bridge.log.queue_key import Keyring, records_of
 from bridge.log.record import Record, RecordError, decode_many
 from bridge.log.segment import (
-    FORMAT,
+    FORMAT_ENCRYPTED,
     FRAME_BYTES,
     HEADER_BYTES,
     MAGIC,
@@ -72,15 +73,18 @@ class Piece(msgspec.Struct, frozen=True):
     """Empty for the checkpoint that opens a segment."""
     checkpoint: Record | None = None
     """It, if it is one."""
+    sealed: int = 0
+    """Records that cannot be seen without a key."""
 
 
 class SegmentImage:
     """A segment's bytes, read once. `next_seq` and `at` move on as `pieces` is consumed, which may be done again."""
 
-    def __init__(self, path: Path, first_seq: int, log_id: bytes | None) -> None:
-        """Reads it; `log_id` None: of any log.
+    def __init__(self, path: Path, first_seq: int, log_id: bytes | None, keys: Keyring | None = None) -> None:
+        """Reads it; `log_id` None: of any log. `keys` None: what is encrypted stays so.
 
         Raises:
+            LogKeyMissing: it is encrypted, and its key is not among `keys`.
             OSError: it cannot be opened.
         """
         self.path = path
@@ -89,6 +93,7 @@ class SegmentImage:
         """Behind the last frame that was found."""
         self.data, self._unreadable = _read(path)
         self.header = decode_header(self.data)
+        self._cipher = keys.cipher(self.header, path) if keys is not None and self.header is not None else None
         self._log_id = log_id
         self._seed = self._find_seed()
 
@@ -122,6 +127,11 @@ class SegmentImage:
             self.at, self.next_seq = frame.next_at, frame.next_seq
         yield from self._shortness()
 
+    @property
+    def sealed(self) -> bool:
+        """It is encrypted and stays so."""
+        return self._cipher is None and self.header is not None and bool(self.header.key_id)
+
     def clocks(self) -> BootClocks | None:
         """What is said in it of late clocks; None: its checkpoint, which carries on what was before it, is gone."""
         known: BootClocks | None = None
@@ -138,10 +148,11 @@ class SegmentImage:
     def _piece(self, frame: Frame) -> Piece | Damage:
         records: list[Record] = []
         size = frame.end - frame.at
+        if self.sealed:
+            return Piece(self.path, frame.at, size, [], sealed=frame.count)
         try:
-            decode_many(
-                self.data, frame.records_at, frame.end, frame.first_seq, frame.boot, frame.count or 1, size, records
-            )
+            data, at, end = records_of(self.data, frame, self._cipher)
+            decode_many(data, at, end, frame.first_seq, frame.boot, frame.count or 1, end - at, records)
         except RecordError as error:
             after = frame.first_seq + len(records)
             return Damage(self.path, frame.at, after, frame.next_at, frame.next_seq, f"in a good frame: {error}")
@@ -233,8 +244,8 @@ class SegmentImage:
         version = self._version()
         if version is None:
             return 0, "it does not begin as a segment does"
-        if version != FORMAT and self._seed is None:
-            return 8, f"it is of format version {version}, this busbridge knows {FORMAT}"
+        if version > FORMAT_ENCRYPTED and self._seed is None:
+            return 8, f"it is of format version {version}, this busbridge knows {FORMAT_ENCRYPTED}"
         return 0, "its header is damaged"
 
     def _identity_fault(self, header: Header) -> tuple[int, str] | None:

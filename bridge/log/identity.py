@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from bridge.log.boot_clocks import BootClocks
+from bridge.log.queue_key import Keyring
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -23,3 +24,5 @@ class Identity(msgspec.Struct, frozen=True):
     """Whether `wall_ns` is known to be right."""
     clocks: BootClocks
     """Of the boots whose records wait for the right time."""
+    keys: Keyring
+    """With a current one: what is written is encrypted."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bridge.log.errors import LogDamaged
+from bridge.log.queue_key import Keyring
 from bridge.log.record import Record, RecordError, decode_many
 from bridge.log.segment import PAGE_BYTES, Frame, list_segments, segment_name
 from bridge.log.segment_reader import SegmentReader
@@ -17,8 +18,13 @@ from bridge.log.segment_reader import SegmentReader
 class LogReader:
     """A position in the log of a directory."""
 
-    def __init__(self, directory: Path, log_id: bytes | None = None, position: int | None = None) -> None:
-        """Begins at record `position`; None: at the oldest there is. `log_id`: segments of another log are damage."""
+    def __init__(
+        self, directory: Path, log_id: bytes | None = None, position: int | None = None, keys: Keyring | None = None
+    ) -> None:
+        """Begins at record `position`; None: at the oldest there is. `log_id`: segments of another log are damage.
+
+        `keys` open what is encrypted.
+        """
         self.position = oldest_position(directory) if position is None else position
         """The sequence number of the next record."""
         self.bytes_read = 0
@@ -30,8 +36,11 @@ class LogReader:
         """In the segment's file, of the next frame."""
         self._frame: Frame | None = None
         """The frame that holds `position`, if records of it are left."""
-        self._record_at = 0
-        """In the segment's window, of the next record."""
+        self._records = b""
+        """Where its records are: the segment's window, or what was encrypted in it."""
+        self._record_at = self._records_end = 0
+        """In there, of the next record, and behind the last."""
+        self._keys = keys or Keyring()
 
     def read(self, committed: int, max_records: int, max_bytes: int) -> list[Record]:
         """The next records before `committed`: at most `max_records`, and no more once they reach `max_bytes`.
@@ -40,6 +49,7 @@ class LogReader:
 
         Raises:
             LogDamaged: the record at `position` is committed and cannot be read; see `skip_damage`.
+            LogKeyMissing: it is encrypted, and its key is not here.
             OSError: the disk refused.
         """
         records: list[Record] = []
@@ -74,14 +84,15 @@ class LogReader:
         if self._segment is not None:
             self._segment.close()
         self._segment = self._frame = None
+        self._records = b""
 
     def _take(self, max_records: int, max_bytes: int, into: list[Record]) -> int:
         """Records of one frame into `into`; returns how many bytes they were."""
-        segment, frame = (self._segment, self._frame) if self._frame and self._segment else self._next_frame()
+        frame = self._frame or self._next_frame()
         before, start = len(into), self._record_at
         try:
             self._record_at = decode_many(
-                segment.window, start, frame.end, self.position, frame.boot, max_records, max_bytes, into
+                self._records, start, self._records_end, self.position, frame.boot, max_records, max_bytes, into
             )
         except RecordError as error:
             del into[before:]
@@ -90,8 +101,8 @@ class LogReader:
         self._frame = frame if self.position < frame.next_seq else None
         return self._record_at - start
 
-    def _next_frame(self) -> tuple[SegmentReader, Frame]:
-        """The frame that begins with the record at `position`, and its segment."""
+    def _next_frame(self) -> Frame:
+        """The frame that begins with the record at `position`."""
         if self._segment is None:
             return self._seek()
         segment = self._segment
@@ -101,21 +112,27 @@ class LogReader:
                 segment = self._follow(segment)
                 continue
             self._offset = segment.offset_of(frame.next_at)
-            self._record_at = frame.records_at
             if frame.count:
-                return segment, frame
+                self._open(segment, frame)
+                return frame
+
+    def _open(self, segment: SegmentReader, frame: Frame) -> None:
+        try:
+            self._records, self._record_at, self._records_end = segment.records(frame)
+        except RecordError as error:
+            raise self._damaged(str(error)) from error
 
     def _follow(self, segment: SegmentReader) -> SegmentReader:
         """The segment that begins at `position`: where there is one, the former has ended."""
         path = self._directory / segment_name(self.position)
         if segment.first_seq == self.position or not path.exists():
             raise self._damaged("there is no undamaged frame that begins with it")
-        following = SegmentReader(path, self.position, self._log_id)
+        following = SegmentReader(path, self.position, self._log_id, self._keys)
         segment.close()
         self._segment, self._offset = following, PAGE_BYTES
         return following
 
-    def _seek(self) -> tuple[SegmentReader, Frame]:
+    def _seek(self) -> Frame:
         """The frame that holds `position`, which may be anywhere in a segment."""
         segment = self._segment = self._covering()
         self._offset, seq = PAGE_BYTES, segment.first_seq
@@ -126,11 +143,10 @@ class LogReader:
             self._offset, seq = segment.offset_of(frame.next_at), frame.next_seq
             if seq > self.position:
                 break
-        before = self.position - frame.first_seq
-        self._record_at = decode_many(
-            segment.window, frame.records_at, frame.end, 0, frame.boot, before, len(segment.window), []
-        )
-        return segment, frame
+        self._open(segment, frame)
+        before, end = self.position - frame.first_seq, self._records_end
+        self._record_at = decode_many(self._records, self._record_at, end, 0, frame.boot, before, end, [])
+        return frame
 
     def _covering(self) -> SegmentReader:
         """The segment that holds `position` by the names of the files."""
@@ -138,7 +154,7 @@ class LogReader:
         if not begun:
             raise LogDamaged(self._directory, 0, self.position, "the segment that held it is gone")
         first_seq, path = begun[-1]
-        return SegmentReader(path, first_seq, self._log_id)
+        return SegmentReader(path, first_seq, self._log_id, self._keys)
 
     def _next_good_in_segment(self) -> list[int]:
         """The first record behind `position` that begins an undamaged frame in the same segment, if any."""

@@ -20,9 +20,10 @@ from bridge.log.boot_clocks import BootClocks
 from bridge.log.errors import LogTooNew
 from bridge.log.files import read_around, sync_directory
 from bridge.log.fold import Fold
-from bridge.log.record import HEAD_BYTES, Record, decode_many
+from bridge.log.queue_key import Keyring, SegmentCipher, records_of
+from bridge.log.record import HEAD_BYTES, Record, RecordError, decode_many
 from bridge.log.segment import (
-    FORMAT,
+    FORMAT_ENCRYPTED,
     PAGE_BYTES,
     Frame,
     Header,
@@ -66,6 +67,8 @@ class Scan(msgspec.Struct):
     """Offsets of what is not good although good frames follow, cannot be read, or follows a header that is not good."""
     synced: bool = True
     """The kernel had nothing left for this file that it could not write."""
+    cipher: SegmentCipher | None = None
+    """What opens its frames; None: they are plain."""
 
     @property
     def damaged(self) -> bool:
@@ -87,26 +90,26 @@ class Scan(msgspec.Struct):
     def records(self, frame: Frame) -> list[Record]:
         """The records of one of its frames."""
         records: list[Record] = []
-        data, at = self.data, frame.records_at
-        decode_many(data, at, frame.end, frame.first_seq, frame.boot, frame.count or 1, frame.end - at, records)
+        data, at, end = records_of(self.data, frame, self.cipher)
+        decode_many(data, at, end, frame.first_seq, frame.boot, frame.count or 1, end - at, records)
         return records
 
 
-def recover(directory: Path, log_id: bytes, fold: Fold) -> Recovery:
+def recover(directory: Path, log_id: bytes, fold: Fold, keys: Keyring) -> Recovery:
     """Makes the log in `directory` ready to be written to and restores `fold`.
 
     Raises:
-        LogTooNew: a person must decide.
+        LogTooNew, LogKeyMissing: a person must decide.
         OSError: the disk refuses.
     """
     segments = list_segments(directory)
     next_seq, damages, clocks = 1, 0, BootClocks()
     while segments:
         first_seq, path = segments[-1]
-        scan = scan_segment(path, first_seq, log_id)
+        scan = scan_segment(path, first_seq, log_id, keys)
         next_seq = max(next_seq, scan.next_seq)
         if not scan.empty:
-            clocks = restore(fold, segments, scan, log_id)
+            clocks = restore(fold, segments, scan, log_id, keys)
             damages = len(scan.damages)
             report(scan, log_id)
             break
@@ -114,7 +117,7 @@ def recover(directory: Path, log_id: bytes, fold: Fold) -> Recovery:
         segments.pop()
     sync_directory(directory)
     sync_directory(directory.parent)  # or a new lane's directory could be gone after a power failure, and all in it
-    tail = open_tail(scan) if segments and scan.next_seq == next_seq else None
+    tail = open_tail(scan, keys) if segments and scan.next_seq == next_seq else None
     return Recovery(segments, tail, next_seq, damages, clocks)
 
 
@@ -151,17 +154,19 @@ def report(scan: Scan, log_id: bytes) -> None:
         quarantine.keep_bytes(scan.path, damage.start, scan.data[damage.start : damage.stop])
 
 
-def scan_segment(path: Path, first_seq: int, log_id: bytes) -> Scan:
+def scan_segment(path: Path, first_seq: int, log_id: bytes, keys: Keyring) -> Scan:
     """Reads the segment and finds its good frames; what the disk does not give back reads as zeros.
 
     Raises:
         LogTooNew: its format is a later one.
+        LogKeyMissing: it is encrypted, and its key is not here.
         OSError: it cannot be opened.
     """
     data, lost, synced = read_back(path)
     header = decode_header(data)
     if header is None or header.first_seq != first_seq or header.log_id != log_id:
         return _foreign(path, data, header, first_seq, lost)
+    cipher = keys.cipher(header, path)
     frames: list[Frame] = []
     damages: list[range] = []
     at, seq = PAGE_BYTES, first_seq
@@ -172,14 +177,26 @@ def scan_segment(path: Path, first_seq: int, log_id: bytes) -> Scan:
             if frame is None:
                 break
             damages.append(range(at, frame.at))
-        frames.append(frame)
+        if _opens(data, frame, cipher):
+            frames.append(frame)
+        else:
+            damages.append(range(frame.at, frame.end))
         at, seq = frame.next_at, frame.next_seq
-    end = at if frames else PAGE_BYTES
+    end = at
     if lost:
         # Nobody knows what was there: the numbers that it may have held are left out, none is ever given twice.
         damages.append(range(end, len(data)))
         seq += lost // HEAD_BYTES
-    return Scan(path, data, header, frames, end, seq, damages, synced)
+    return Scan(path, data, header, frames, end, seq, damages, synced, cipher)
+
+
+def _opens(data: bytes, frame: Frame, cipher: SegmentCipher | None) -> bool:
+    """Whether the frame's seal is good; a plain one has none."""
+    try:
+        records_of(data, frame, cipher)
+    except RecordError:
+        return False
+    return True
 
 
 def read_back(path: Path) -> tuple[bytes, int, bool]:
@@ -215,7 +232,7 @@ def any_set(data: bytes, start: int) -> bool:
     return data.count(0, start) != len(data) - start
 
 
-def restore(fold: Fold, segments: list[tuple[int, Path]], newest: Scan, log_id: bytes) -> BootClocks:
+def restore(fold: Fold, segments: list[tuple[int, Path]], newest: Scan, log_id: bytes, keys: Keyring) -> BootClocks:
     """Gives `fold` the last checkpoint and the records behind it; returns what they say of clocks.
 
     That is one segment, unless its beginning is damaged: then as many as it takes to find a checkpoint.
@@ -224,7 +241,7 @@ def restore(fold: Fold, segments: list[tuple[int, Path]], newest: Scan, log_id: 
     for first_seq, path in reversed(segments[:-1]):
         if scans[-1].checkpoint is not None:
             break
-        scans.append(scan_segment(path, first_seq, log_id))
+        scans.append(scan_segment(path, first_seq, log_id, keys))
     checkpoint, clocks = scans[-1].checkpoint, BootClocks()
     if checkpoint is not None:
         fold.restore(checkpoint.payload)
@@ -237,7 +254,7 @@ def restore(fold: Fold, segments: list[tuple[int, Path]], newest: Scan, log_id: 
     return clocks
 
 
-def open_tail(scan: Scan) -> SegmentFile | None:
+def open_tail(scan: Scan, keys: Keyring) -> SegmentFile | None:
     """The segment, its torn tail cut, ready for the next frame; None where it must be left as it is.
 
     Raises:
@@ -245,6 +262,8 @@ def open_tail(scan: Scan) -> SegmentFile | None:
     """
     header = scan.header
     if scan.damaged or not scan.synced or header is None or len(scan.data) != header.segment_bytes:
+        return None
+    if header.key_id != keys.current_id:  # what is written from now on is covered, or by another key, or not any more
         return None
     descriptor = os.open(scan.path, os.O_WRONLY)
     try:
@@ -254,7 +273,7 @@ def open_tail(scan: Scan) -> SegmentFile | None:
     except OSError:
         os.close(descriptor)
         raise
-    return SegmentFile(scan.path, descriptor, header, scan.end)
+    return SegmentFile(scan.path, descriptor, header, scan.end, scan.cipher)
 
 
 def _foreign(path: Path, data: bytes, header: Header | None, first_seq: int, lost: int) -> Scan:
@@ -266,8 +285,8 @@ def _foreign(path: Path, data: bytes, header: Header | None, first_seq: int, los
     version = later_format(data)
     if version is not None:
         raise LogTooNew(
-            f"{path} has format version {version}, this program knows {FORMAT}: install the version that wrote it, "
-            "or move the file away to go on without what it holds"
+            f"{path} has format version {version}, this program knows {FORMAT_ENCRYPTED}: install the version that "
+            "wrote it, or move the file away to go on without what it holds"
         )
     reused = header is not None and header.first_seq < first_seq
     blank = len(data) <= PAGE_BYTES or not any_set(data[: 2 * PAGE_BYTES], 0)

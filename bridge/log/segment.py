@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from crc32c import crc32c
@@ -19,6 +20,8 @@ ALIGN: Final = 8
 """A frame begins at a multiple of this."""
 MAGIC: Final = b"BUSBRLOG"
 FORMAT: Final = 1
+FORMAT_ENCRYPTED: Final = 2
+"""With a key's id in the header and frames that are sealed: who knows only 1 must not read that as damage."""
 SUFFIX: Final = ".seg"
 _SEGMENT_STEM = re.compile("[0-9]{20}")
 
@@ -30,6 +33,8 @@ _BEGUN_AT: Final = 72
 """Behind the identity, which every reader of format 1 knows; one that does not know this passes over it."""
 _CLOCK_SYNCHRONISED: Final = 1
 NO_BOOT: Final = bytes(16)
+_KEY = struct.Struct("<16s32s")
+_KEY_AT: Final = 104
 
 _FRAME = struct.Struct("<IIIIQ16s")
 FRAME_BYTES: Final = _FRAME.size
@@ -57,6 +62,10 @@ class Header(msgspec.Struct, frozen=True):
     """Created, CLOCK_MONOTONIC nanoseconds of that boot."""
     clock_synchronised: bool = False
     """`created_ns` was known to be right."""
+    key_id: bytes = b""
+    """Of the queue key, 16 bytes; empty: the frames are not encrypted."""
+    key_salt: bytes = b""
+    """32 random bytes: the frames' key is made of the queue key and these."""
 
     def encode(self) -> bytes:
         """The header's page, PAGE_BYTES long."""
@@ -64,6 +73,9 @@ class Header(msgspec.Struct, frozen=True):
         seed = crc32c(fields)
         begun = _BEGUN.pack(self.boot, self.mono_ns, _CLOCK_SYNCHRONISED if self.clock_synchronised else 0)
         page = (fields + _CRC.pack(seed)).ljust(_BEGUN_AT, b"\0") + begun + _CRC.pack(crc32c(begun, seed))
+        if self.key_id:
+            key = _KEY.pack(self.key_id, self.key_salt)
+            page += key + _CRC.pack(crc32c(key, seed))
         return page.ljust(PAGE_BYTES, b"\0")
 
     @property
@@ -72,20 +84,24 @@ class Header(msgspec.Struct, frozen=True):
         return crc32c(self._fields())
 
     def _fields(self) -> bytes:
+        version = FORMAT_ENCRYPTED if self.key_id else FORMAT
         return _IDENTITY.pack(
-            MAGIC, FORMAT, PAGE_BYTES, self.segment_bytes, self.log_id, self.first_seq, self.created_ns, self.salt
+            MAGIC, version, PAGE_BYTES, self.segment_bytes, self.log_id, self.first_seq, self.created_ns, self.salt
         )
 
 
 def decode_header(page: bytes) -> Header | None:
-    """The header that `page` begins with; None if it is not one of this format, whole and undamaged."""
+    """The header that `page` begins with; None if it is not one of these formats, whole and undamaged."""
     if len(page) < PAGE_BYTES:
         return None
     magic, version, page_bytes, size, log_id, first_seq, created_ns, salt = _IDENTITY.unpack_from(page)
     (crc,) = _CRC.unpack_from(page, _IDENTITY.size)
-    if (magic, version, page_bytes) != (MAGIC, FORMAT, PAGE_BYTES) or crc != crc32c(page[: _IDENTITY.size]):
+    if (magic, page_bytes) != (MAGIC, PAGE_BYTES) or crc != crc32c(page[: _IDENTITY.size]):
         return None
-    return Header(size, log_id, first_seq, created_ns, salt, *_decode_begun(page, crc))
+    key = _decode_key(page, crc) if version == FORMAT_ENCRYPTED else (b"", b"")
+    if version not in (FORMAT, FORMAT_ENCRYPTED) or key is None:
+        return None
+    return Header(size, log_id, first_seq, created_ns, salt, *_decode_begun(page, crc), *key)
 
 
 def _decode_begun(page: bytes, seed: int) -> tuple[bytes, int, bool]:
@@ -97,6 +113,13 @@ def _decode_begun(page: bytes, seed: int) -> tuple[bytes, int, bool]:
     return boot, mono_ns, bool(flags & _CLOCK_SYNCHRONISED)
 
 
+def _decode_key(page: bytes, seed: int) -> tuple[bytes, bytes] | None:
+    """The key's id and salt of an encrypted segment; None: they are damaged, and nothing of it can be read."""
+    end = _KEY_AT + _KEY.size
+    key_id, salt = _KEY.unpack_from(page, _KEY_AT)
+    return (key_id, salt) if _CRC.unpack_from(page, end)[0] == crc32c(page[_KEY_AT:end], seed) else None
+
+
 def later_format(page: bytes) -> int | None:
     """The format version that `page` names, if it is the undamaged header of a later one than this."""
     if len(page) < PAGE_BYTES:
@@ -104,7 +127,7 @@ def later_format(page: bytes) -> int | None:
     magic, version, *_ = _IDENTITY.unpack_from(page)
     (crc,) = _CRC.unpack_from(page, _IDENTITY.size)
     whole = magic == MAGIC and crc == crc32c(page[: _IDENTITY.size])
-    return int(version) if whole and version > FORMAT else None
+    return int(version) if whole and version > FORMAT_ENCRYPTED else None
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
@@ -140,10 +163,30 @@ def aligned(offset: int) -> int:
     return -(-offset // ALIGN) * ALIGN
 
 
-def encode_frame(seed: int, first_seq: int, count: int, boot: bytes, records: list[bytes]) -> tuple[bytes, bytes]:
+class Seal(Protocol):
+    """What encrypts a frame's records (`queue_key.SegmentCipher`)."""
+
+    def seal(self, head: bytes, records: Iterable[bytes]) -> bytes:
+        """The records and `head` as they can be opened again, SEAL_BYTES longer than the records."""
+
+
+SEAL_BYTES: Final = 28
+"""What a sealed frame is longer by."""
+
+
+def covered_head(data: bytes, at: int) -> bytes:
+    """The head of the frame at `data[at:]`, all but its CRC."""
+    return data[at + _COVERED_FROM : at + FRAME_BYTES]
+
+
+def encode_frame(
+    seed: int, first_seq: int, count: int, boot: bytes, records: list[bytes], seal: Seal | None = None
+) -> tuple[bytes, bytes]:
     """One frame, padded with zeros to ALIGN, in two pieces to be written behind each other (one copy less)."""
-    size = FRAME_BYTES + sum(map(len, records))
+    size = FRAME_BYTES + sum(map(len, records)) + (SEAL_BYTES if seal is not None else 0)
     head = _FRAME.pack(0, size, count, 0, first_seq, boot)[_COVERED_FROM:]
+    if seal is not None:
+        records = [seal.seal(head, records)]
     rest = b"".join((head, *records, bytes(aligned(size) - size)))
     with memoryview(rest) as view:
         return _CRC.pack(crc32c(view[: size - _COVERED_FROM], seed, _KEEP_GIL)), rest

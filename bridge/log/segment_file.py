@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.log.files import sync_directory
+from bridge.log.queue_key import SegmentCipher
 from bridge.log.segment import PAGE_BYTES, Header
 
 _ZEROS: Final = memoryview(bytes(PAGE_BYTES))
@@ -17,15 +18,19 @@ _ZEROS: Final = memoryview(bytes(PAGE_BYTES))
 class SegmentFile:
     """An open segment. Whatever raises OSError here, nothing may be written to it afterwards."""
 
-    def __init__(self, path: Path, descriptor: int, header: Header, offset: int) -> None:
+    def __init__(self, path: Path, descriptor: int, header: Header, offset: int, cipher: SegmentCipher | None) -> None:
         self.path = path
         self.header = header
         self.seed = header.seed
+        self.cipher = cipher
+        """What seals its frames; None: nothing."""
         self._descriptor = descriptor
         self._offset = offset
 
     @classmethod
-    def create(cls, spare: Path, path: Path, header: Header, frames: Sequence[bytes]) -> tuple[SegmentFile, int]:
+    def create(
+        cls, spare: Path, path: Path, header: Header, frames: Sequence[bytes], cipher: SegmentCipher | None
+    ) -> tuple[SegmentFile, int]:
         """Makes `spare` the segment `path`, with its header and first frames; also returns what `append` does.
 
         They are on the disk before the name is, so a segment by its name always has both.
@@ -35,7 +40,7 @@ class SegmentFile:
         """
         descriptor = os.open(spare, os.O_WRONLY)
         try:
-            segment = cls(path, descriptor, header, 0)
+            segment = cls(path, descriptor, header, 0, cipher)
             written = segment.append((header.encode(), *frames))
             spare.rename(path)
             sync_directory(path.parent)

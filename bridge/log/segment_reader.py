@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-from bridge.log.errors import LogDamaged
+from bridge.log.errors import LogDamaged, LogKeyMissing
 from bridge.log.files import read_around
+from bridge.log.queue_key import Keyring, records_of
 from bridge.log.segment import PAGE_BYTES, Frame, decode_frame, decode_header, find_frame, frame_size
 
 WINDOW_MIN: Final = 64 << 10
@@ -22,11 +23,12 @@ WINDOW_MAX: Final = 1 << 20
 class SegmentReader:
     """The frames of one segment. `window` holds the bytes that the offsets of a Frame are meant for."""
 
-    def __init__(self, path: Path, first_seq: int, log_id: bytes | None) -> None:
+    def __init__(self, path: Path, first_seq: int, log_id: bytes | None, keys: Keyring) -> None:
         """Opens it.
 
         Raises:
             LogDamaged: its header is not what its name says, or it is gone.
+            LogKeyMissing: it is encrypted, and its key is not here.
             OSError: it cannot be read.
         """
         self.path = path
@@ -43,6 +45,11 @@ class SegmentReader:
             self.close()
             raise LogDamaged(path, 0, first_seq, "the segment's header is damaged, or another log's")
         self._seed = header.seed
+        try:
+            self._cipher = keys.cipher(header, path)
+        except LogKeyMissing:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Gives the descriptor back."""
@@ -61,6 +68,14 @@ class SegmentReader:
                 return frame
         self._load(offset)
         return decode_frame(self.window, 0, self._seed, seq)
+
+    def records(self, frame: Frame) -> tuple[bytes, int, int]:
+        """Where the records of a frame of this window are: `(buffer, start, end)`.
+
+        Raises:
+            RecordError: the frame's seal does not match.
+        """
+        return records_of(self.window, frame, self._cipher)
 
     def find(self, offset: int, seq: int) -> Frame | None:
         """The first frame at or behind `offset` that begins with record `seq` or a later one.

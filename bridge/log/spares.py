@@ -20,7 +20,7 @@ from typing import Final
 from bridge.log.dropped import Dropped, Ledger
 from bridge.log.files import sync_directory
 from bridge.log.identity import Identity
-from bridge.log.segment import NO_BOOT, PAGE_BYTES, decode_header
+from bridge.log.segment import NO_BOOT, PAGE_BYTES, Header, decode_header
 from bridge.log.settings import LogSettings
 from bridge.log.total import Total
 
@@ -70,7 +70,7 @@ class Spares:
         total.join(str(directory), _RESERVED_SEGMENTS * settings.segment_bytes)
         self._odd = {path: path.stat().st_size - settings.segment_bytes for _, path in in_use}
         """How much larger each segment from an earlier start is than those made now, bytes; may be negative."""
-        self._ledger = Ledger(directory)
+        self._ledger = Ledger(directory, identity.keys)
         self._on_change = on_change
         self._forwarded = 0
         self._changed = threading.Condition()
@@ -192,7 +192,7 @@ class Spares:
         (self._directory / _TEMPORARY).unlink(missing_ok=True)
         for path in sorted(self._directory.glob("spare-*")):
             number = _NAME.fullmatch(path.name)
-            if number and path.stat().st_size == self._settings.segment_bytes:
+            if number and path.stat().st_size == self._settings.segment_bytes and not self._tells(path):
                 self._next_number = int(number[1]) + 1
                 self._ready.append(path)
             else:
@@ -215,7 +215,14 @@ class Spares:
         if not path.exists():
             return False
         status = path.stat()
-        return status.st_size == self._settings.segment_bytes and status.st_nlink == 1
+        return status.st_size == self._settings.segment_bytes and status.st_nlink == 1 and not self._tells(path)
+
+    def _tells(self, path: Path) -> bool:
+        """Whether an earlier life of it, of before it was asked for encryption, could be read in it."""
+        if self._identity.keys.current is None:
+            return False
+        header = _header_of(path)
+        return header is not None and not header.key_id
 
     def _replenish(self) -> None:
         while self.ready < self._settings.spare_segments and not self._stopping:
@@ -266,7 +273,9 @@ class Spares:
 
     def _tell(self, begin: int, end: int, reason: str, why: str) -> None:
         """Makes durable whose records these are."""
-        dropped = Dropped.of_segment(self._directory, self._identity.log_id, begin, end, reason, self._identity.clocks)
+        dropped = Dropped.of_segment(
+            self._directory, self._identity.log_id, begin, end, reason, self._identity.clocks, self._identity.keys
+        )
         self._ledger.add(dropped)
         self.dropped_segments += 1
         self.dropped_records += end - begin
@@ -336,14 +345,18 @@ class Spares:
         self._on_change()
 
 
+def _header_of(path: Path) -> Header | None:
+    with path.open("rb") as file:
+        return decode_header(file.read(PAGE_BYTES))
+
+
 def _age_ns(path: Path, identity: Identity) -> int | None:
     """How long ago the segment was begun; None where nobody can say. Raises OSError.
 
     Within a boot it is the monotonic clock that counts, whatever the wall clock did. Across boots both ends have to be
     known to be right, or a clock that was not set would make what is new look old.
     """
-    with path.open("rb") as file:
-        header = decode_header(file.read(PAGE_BYTES))
+    header = _header_of(path)
     if header is None:
         return None
     if header.boot == identity.boot_id:

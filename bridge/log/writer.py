@@ -15,6 +15,7 @@ from bridge.log.errors import LogFailed, LogFull, RecordTooLarge
 from bridge.log.figures import Figures
 from bridge.log.fold import Fold
 from bridge.log.identity import Identity
+from bridge.log.queue_key import Keyring
 from bridge.log.recovery import Recovery, recover
 from bridge.log.segment import PAGE_BYTES
 from bridge.log.settings import LogSettings
@@ -57,6 +58,7 @@ class LogWriter:
         total: Total | None = None,
         mono_ns: Callable[[], int] = time.monotonic_ns,
         synchronised: Callable[[], bool] = lambda: True,
+        keys: Keyring | None = None,
     ) -> LogWriter:
         """Recovers the log in `directory` (made if it is missing), restores `fold` and starts the threads.
 
@@ -64,17 +66,19 @@ class LogWriter:
         committed)` is called after each sync, with the tokens of that commit that are not None, in order; and
         `on_failure(failure)` once, if ever: then nothing more is taken and nothing more is reported as committed.
         `total` is the bound that it shares with other lanes. `synchronised` says whether `wall_ns` is known to be
-        right; `mono_ns` reads CLOCK_MONOTONIC.
+        right; `mono_ns` reads CLOCK_MONOTONIC. `keys` open what is encrypted; with a current one, what is written is.
 
         Raises:
             LogTooNew: a later version of the program has written it.
+            LogKeyMissing: what was written last is encrypted with a key that is not among `keys`.
             OSError: the directory cannot be read or written.
         """
         directory.mkdir(parents=True, exist_ok=True)
-        recovered = recover(directory, log_id, fold)
+        keys = keys or Keyring()
+        recovered = recover(directory, log_id, fold, keys)
         if not synchronised():
             recovered.clocks.doubt(boot_id)
-        identity = Identity(log_id, boot_id, wall_ns, mono_ns, synchronised, recovered.clocks)
+        identity = Identity(log_id, boot_id, wall_ns, mono_ns, synchronised, recovered.clocks, keys)
         spares = Spares(
             directory, settings, recovered.segments, identity, total or Total(None), lambda: committer.account()
         )

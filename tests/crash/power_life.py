@@ -16,6 +16,7 @@ from random import Random
 from bridge.log.cursor import Cursor
 from bridge.log.errors import LogFailure, LogFull
 from bridge.log.log_id import load_or_create_log_id
+from bridge.log.queue_key import KEY_BYTES, Keyring, QueueKey
 from bridge.log.record import Record
 from bridge.log.settings import LogSettings
 from bridge.log.writer import LogWriter
@@ -26,6 +27,8 @@ SETTINGS = LogSettings(max_bytes=512 * KIB, segment_bytes=64 * KIB, spare_segmen
 """So small that segments are recycled and given back within one life."""
 DROPPING = LogSettings(max_bytes=256 * KIB, segment_bytes=64 * KIB, spare_segments_max=2, drop_oldest=True)
 """So small that what is not forwarded soon is dropped, and its gap told."""
+KEY = QueueKey(bytes(range(KEY_BYTES)))
+"""Every other life encrypts."""
 MARKS = "marks"
 """Beside the log: what the life said about itself, in order with its calls."""
 
@@ -76,6 +79,7 @@ class Life:
             self.lane, DROPPING if drops(life) else SETTINGS,
             log_id=self.log_id, boot_id=BOOT_ID, wall_ns=lambda: 0, fold=Chain(),
             on_commit=lambda _, committed: self.mark(f"committed {committed}"), on_failure=self._failed,
+            keys=Keyring(KEY if life % 2 else None, [KEY]),
         )  # fmt: skip
         self.mark(f"began {self.writer.next_seq}")
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from bridge.log.errors import LogDamaged
 from bridge.log.fold import NoFold
+from bridge.log.queue_key import KEY_BYTES, Keyring, QueueKey
 from bridge.log.reader import LogReader
 from bridge.log.recovery import Recovery, recover
 from bridge.log.segment import PAGE_BYTES
@@ -24,13 +25,17 @@ from tests.unit.log.lane import LOG_ID, SMALL, Lane, read_all
 
 FRAMES = [[b"first"], [b"two", b"records"], [b"the frame before the last " * 4], [b"the last", b"frame " * 9]]
 SECTOR = 512
+KEY = QueueKey(bytes(KEY_BYTES))
 
 
 class Image:
     """A segment file as it was after each commit."""
 
-    def __init__(self, directory: Path, frames: list[list[bytes]], recycled: bool = False) -> None:
-        lane = Lane(directory)
+    def __init__(
+        self, directory: Path, frames: list[list[bytes]], recycled: bool = False, key: QueueKey | None = None
+    ) -> None:
+        self.keys = Keyring(key)
+        lane = Lane(directory, keys=self.keys)
         if recycled:  # its pages are then full of the records of an earlier life
             self._write_segments(lane, 5)
             lane.writer.forwarded(lane.writer.committed)
@@ -64,10 +69,10 @@ class Image:
         return changed[-1] + 1
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+@pytest.fixture(scope="module", params=[None, KEY], ids=["plain", "encrypted"])
+def image(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Image:
     """Zeros behind the last frame."""
-    return Image(tmp_path_factory.mktemp("image"), FRAMES)
+    return Image(tmp_path_factory.mktemp("image"), FRAMES, key=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +85,10 @@ def recovered(directory: Path, image: Image, content: bytes) -> tuple[Recovery, 
     """What recovery finds where the file has this content."""
     path = directory / image.path.name
     path.write_bytes(content)
-    state = recover(directory, LOG_ID, NoFold())
+    state = recover(directory, LOG_ID, NoFold(), image.keys)
     if state.tail is not None:
         state.tail.close()
-    return state, [each.payload for each in read_all(directory, state.next_seq, image.first_seq)]
+    return state, [each.payload for each in read_all(directory, state.next_seq, image.first_seq, image.keys)]
 
 
 def test_cut_at_every_byte_of_the_last_frames(tmp_path: Path, image: Image) -> None:
@@ -123,9 +128,9 @@ def test_a_bit_turned_further_up_is_damage_and_the_log_still_starts(tmp_path: Pa
         content = bytearray(image.whole)
         content[at] ^= 1 << at % 8
         (tmp_path / image.path.name).write_bytes(content)
-        state = recover(tmp_path, LOG_ID, NoFold())
+        state = recover(tmp_path, LOG_ID, NoFold(), image.keys)
         assert state.next_seq == image.first_seq + len(image.states[-1][1])
-        read, lost = read_around_damage(tmp_path, image.first_seq, state.next_seq)
+        read, lost = read_around_damage(tmp_path, image, state.next_seq)
         everything = image.states[-1][1]
         assert len(read) + len(lost) == len(everything)
         assert read == [payload for number, payload in enumerate(everything, image.first_seq) if number not in lost]
@@ -134,9 +139,9 @@ def test_a_bit_turned_further_up_is_damage_and_the_log_still_starts(tmp_path: Pa
             assert not lost
 
 
-def read_around_damage(directory: Path, position: int, committed: int) -> tuple[list[bytes], set[int]]:
+def read_around_damage(directory: Path, image: Image, committed: int) -> tuple[list[bytes], set[int]]:
     """The payloads that can be read, and the numbers that cannot."""
-    reader = LogReader(directory, LOG_ID, position)
+    reader = LogReader(directory, LOG_ID, image.first_seq, image.keys)
     read: list[bytes] = []
     lost: set[int] = set()
     while reader.position < committed:

@@ -25,15 +25,17 @@ from bridge.log.cursor import Cursor
 from bridge.log.dropped import dropped_at
 from bridge.log.errors import LogDamaged
 from bridge.log.log_id import load_or_create_log_id
+from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
 from bridge.log.recovery import recover
 from tests.crash.conftest import Preload
 from tests.crash.disk import Call, Disk, calls, tree_of
 from tests.crash.effort import EFFORT
-from tests.crash.power_life import MARKS, Chain, payload
+from tests.crash.power_life import KEY, MARKS, Chain, payload
 
 CHECKOUT = Path(__file__).parents[2]
 LIVES = 12
+KEYS = Keyring(None, [KEY])
 KEPT = st.sampled_from([0.0, 0.05, 0.5, 0.5, 0.95, 1.0])
 
 
@@ -159,7 +161,7 @@ def check(found: Path, recording: Recording, cut: int) -> list[bytes]:
     lane = found / "uplink" / "normal"
     lane.mkdir(exist_ok=True)
     fold = Chain()
-    recovered = recover(lane, log_id, fold)
+    recovered = recover(lane, log_id, fold, KEYS)
     if recovered.tail is not None:
         recovered.tail.close()
     assert acknowledged <= recovered.next_seq <= given
@@ -176,19 +178,19 @@ def check(found: Path, recording: Recording, cut: int) -> list[bytes]:
 
 def forward(lane: Path, log_id: bytes, position: int, committed: int) -> Iterator[tuple[int, bytes]]:
     """What the forwarder gets from `position` on: each number as a record, or within the file of a gap."""
-    reader = LogReader(lane, log_id, position)
+    reader = LogReader(lane, log_id, position, KEYS)
     while reader.position < committed:
         before = reader.position
         try:
             records = reader.read(committed, 1 << 30, 1 << 30)
         except LogDamaged as damage:
-            gone = dropped_at(lane, before)
+            gone = dropped_at(lane, before, KEYS)
             if gone is None:
                 pytest.fail(f"neither there nor dropped: {damage}")
             assert before < gone.next_seq <= committed
             assert sum(stream.count for stream in gone.streams) >= gone.next_seq - before
             reader.close()
-            reader = LogReader(lane, log_id, gone.next_seq)
+            reader = LogReader(lane, log_id, gone.next_seq, KEYS)
             continue
         assert [each.seq for each in records] == list(range(before, before + len(records)))
         yield from ((each.seq, each.payload) for each in records)

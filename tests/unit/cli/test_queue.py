@@ -189,7 +189,7 @@ def test_verify_as_json(busbridge, data):
     done = busbridge("queue", "verify", data, "--json")
     assert done.returncode == 3
     alarm, normal = json.loads(done.stdout)
-    assert alarm == {"lane": "alarm", "frames": 2, "records": 1, "damage": []}
+    assert alarm == {"lane": "alarm", "frames": 2, "records": 1, "sealed": 0, "damage": []}
     (damage,) = normal["damage"]
     assert (damage["path"], damage["offset"], damage["first_seq"]) == (str(path), pieces[3].offset, 3)
     assert (damage["next_offset"], damage["next_seq"]) == (pieces[4].offset, 4)

@@ -10,6 +10,7 @@ from pathlib import Path
 from bridge.log import record
 from bridge.log.errors import LogError, LogFailure
 from bridge.log.fold import Fold, NoFold
+from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
 from bridge.log.record import Record
 from bridge.log.settings import LogSettings
@@ -29,9 +30,9 @@ def message(payload: bytes, kind: int = record.MESSAGE) -> bytes:
     return record.encode(kind, 1, 7, 1_000, 2_000, CONTEXT, b"", payload)
 
 
-def read_all(directory: Path, committed: int, position: int | None = None) -> list[Record]:
+def read_all(directory: Path, committed: int, position: int | None = None, keys: Keyring | None = None) -> list[Record]:
     """Everything from `position` (or the oldest) on; fails on damage."""
-    reader = LogReader(directory, LOG_ID, position)
+    reader = LogReader(directory, LOG_ID, position, keys)
     records: list[Record] = []
     while more := reader.read(committed, 7, 5_000):
         records += more
@@ -50,6 +51,7 @@ class Lane:
         total: Total | None = None,
         *,
         synchronised: bool = True,
+        keys: Keyring | None = None,
     ) -> None:
         self.directory = directory
         self.settings = settings
@@ -60,6 +62,7 @@ class Lane:
         self.wall_ns = 0  # the clock of a gateway may stand still
         self.mono_ns = 0
         self.boot_id, self.synchronised = BOOT_ID, synchronised
+        self.keys = keys
         self._reported = threading.Condition()
         self.writer = self.open(fold)
 
@@ -74,6 +77,7 @@ class Lane:
             wall_ns=lambda: self.wall_ns,
             mono_ns=lambda: self.mono_ns,
             synchronised=lambda: self.synchronised,
+            keys=self.keys,
             fold=fold or NoFold(),
             on_commit=self._on_commit,
             on_failure=self._on_failure,
@@ -116,7 +120,7 @@ class Lane:
 
     def payloads(self, position: int | None = None) -> list[bytes]:
         """Of all committed records from `position` (or the oldest) on."""
-        return [each.payload for each in read_all(self.directory, self.writer.committed, position)]
+        return [each.payload for each in read_all(self.directory, self.writer.committed, position, self.keys)]
 
     def segments(self) -> list[Path]:
         """Oldest first."""

@@ -12,6 +12,7 @@ import pytest
 from bridge.log.boot_clocks import BootClock, BootClocks
 from bridge.log.dropped import FILES_MAX, Dropped, Ledger, Stream, dropped_at, dropped_in
 from bridge.log.errors import LogDamaged
+from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
 from bridge.log.segment import segment_name
 from bridge.log.spares import CLOCK_PLAUSIBLE_NS
@@ -249,7 +250,7 @@ def test_a_position_within_is_told_of_what_is_behind_it(tmp_path: Path) -> None:
 
 
 def test_there_are_never_more_files_than_a_bound(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(tmp_path, Keyring())
     for number in range(3 * FILES_MAX):
         first, reason = 10 * number, ("queue-full", "expired")[number % 2]
         ledger.add(Dropped(first, first + 10, reason, [Stream("a", "t", first, first, 1)]))

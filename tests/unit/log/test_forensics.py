@@ -128,8 +128,8 @@ def header(path: Path, **change: object) -> bytes:
     return Header(**{**fields, **change}).encode()
 
 
-def of_version_2(path: Path) -> bytes:
-    fields = path.read_bytes()[:8] + b"\2\0\0\0" + path.read_bytes()[12:64]
+def of_a_later_version(path: Path) -> bytes:
+    fields = path.read_bytes()[:8] + b"\3\0\0\0" + path.read_bytes()[12:64]
     return fields + crc32c(fields).to_bytes(4, "little")
 
 
@@ -139,7 +139,7 @@ def of_version_2(path: Path) -> bytes:
         (lambda path: path.write_bytes(b""), 0, "is empty"),
         (lambda path: os.truncate(path, 100), 100, "ends within its header"),
         (lambda path: patch(path, 0, b"SOMETHING ELSE" * 9), 0, "does not begin as a segment does"),
-        (lambda path: patch(path, 0, of_version_2(path)), 8, "format version 2, this busbridge knows 1"),
+        (lambda path: patch(path, 0, of_a_later_version(path)), 8, "format version 3, this busbridge knows 2"),
         (lambda path: patch(path, 0, header(path, log_id=OTHER_LOG)), 24, f"another log, {OTHER_LOG.hex()}"),
         (lambda path: patch(path, 0, header(path, first_seq=7)), 40, "begins with record 7"),
         (lambda path: patch(path, 60, b"\xff" * 8), 0, "its header is damaged"),

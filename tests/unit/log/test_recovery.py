@@ -12,7 +12,7 @@ from bridge.log import quarantine
 from bridge.log.cursor import NAME, Cursor
 from bridge.log.errors import LogTooNew
 from bridge.log.reader import LogReader
-from bridge.log.segment import FORMAT, PAGE_BYTES, Header, segment_name
+from bridge.log.segment import FORMAT_ENCRYPTED, PAGE_BYTES, Header, segment_name
 from bridge.log.settings import LogSettings
 from tests.unit.log.lane import KIB, LOG_ID, SMALL, Lane, read_all
 from tests.unit.log.test_reader import read_or_skip, spoil
@@ -228,10 +228,10 @@ def test_a_disk_that_takes_no_quarantine_does_not_stand_in_the_way(
 def test_a_segment_of_a_later_format_is_for_a_person_to_decide(stopped: Lane) -> None:
     (path,) = stopped.segments()
     content = bytearray(path.read_bytes())
-    content[8:12] = (FORMAT + 1).to_bytes(4, "little")
+    content[8:12] = (FORMAT_ENCRYPTED + 1).to_bytes(4, "little")
     content[64:68] = crc32c(bytes(content[:64])).to_bytes(4, "little")
     path.write_bytes(content)
-    with pytest.raises(LogTooNew, match=r"has format version 2, this program knows 1: install"):
+    with pytest.raises(LogTooNew, match=r"has format version 3, this program knows 2: install"):
         stopped.open()
     assert path.read_bytes() == content
     path.unlink()
