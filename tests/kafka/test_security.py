@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import (
@@ -183,16 +184,30 @@ def test_token_that_kafka_does_not_accept(gateway, tokens, read):
     site.works(read)
 
 
-def test_log_ins_that_end_in_the_middle(gateway, tokens, read):
+def connections_to(port, pid):
+    """The process's open sockets to this port, by inode (proc(5): /proc/PID/net/tcp and /proc/PID/fd)."""
+    tables = [Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table.splitlines()]
+    there = {row[9] for row in rows if row[2].endswith(f":{port:04X}")}
+    own = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
+    return {inode for inode in there if f"socket:[{inode}]" in own}
+
+
+def test_log_ins_that_end_in_the_middle(gateway, secure, tokens, read):
     """Kafka ends connections whose log-in is older than it allows (connections.max.reauth.ms, KIP-368)."""
     site = gateway(f'{TOKEN}"{tokens.url}"\n', "REAUTH")
-    site.site.start()
-    end = time.monotonic() + 8
+    bus = site.site.start()
+    site.site.wait_for("connected")
+    first = connections_to(secure.ports["REAUTH"], bus.pid)
+    assert first
+    end = time.monotonic() + 6
     while time.monotonic() < end:
         site.site.feed.publish(DEVICES, 5)
         site.site.tell()
         site.site.bus.listen(0.02)
     site.works(read)
+    # One that nothing is sent on may stay; those in use were closed by Kafka, and opened anew.
+    assert connections_to(secure.ports["REAUTH"], bus.pid) - first
     assert not site.site.said("refused")
     assert not site.site.said("Traceback")
 
