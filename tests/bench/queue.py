@@ -27,6 +27,7 @@ from bridge.config import MIB
 from bridge.log import record
 from bridge.log.errors import LogFailure
 from bridge.log.fold import NoFold
+from bridge.log.queue_key import KEY_BYTES, Keyring, QueueKey
 from bridge.log.reader import LogReader
 from bridge.log.settings import LogSettings
 from bridge.log.writer import LogWriter
@@ -109,9 +110,8 @@ class Disk:
 class Log:
     """The log, with a reading side that keeps up, so that segments are recycled."""
 
-    name = "log"
-
-    def __init__(self, directory: Path, one: bytes) -> None:
+    def __init__(self, directory: Path, one: bytes, keys: Keyring | None = None) -> None:
+        self.name = "log" if keys is None else "encrypted"
         self.directory = directory
         self._one = one
         self._reports: SimpleQueue[int] = SimpleQueue()
@@ -125,6 +125,7 @@ class Log:
             fold=NoFold(),
             on_commit=self._on_commit,
             on_failure=self._on_failure,
+            keys=keys,
         )
 
     def commit(self, count: int) -> None:
@@ -260,7 +261,8 @@ def compare(directory: Path, one: bytes, seconds: float, turns: int) -> tuple[fl
     """CPU of an append on the loop's side, and the rows of both stores, turn by turn."""
     disk, log, sqlite = Disk(directory), Log(directory / "log", one), Sqlite(directory, one)
     append_us = measure_append(log, one)
-    stores: tuple[Log | Sqlite, ...] = (log, sqlite)
+    encrypted = Log(directory / "encrypted", one, Keyring(QueueKey(bytes(KEY_BYTES))))
+    stores: tuple[Log | Sqlite, ...] = (log, encrypted, sqlite)
     rows: dict[tuple[str, int], list[Result]] = {}
     for writers in WRITERS:
         for _ in range(turns):

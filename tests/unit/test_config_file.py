@@ -139,7 +139,7 @@ def test_an_error_says_file_line_key_problem_and_what_is_allowed() -> None:
         ("[recipients.team]\n", "recipients.team.public_key", 6, "is missing"),
         ("[lanes.Alarm]\nweight = 1\n", "lanes.Alarm", 6, "no name for a lane"),
         ('[supervisor]\nrestart_delay = "1 h"\n', "supervisor.restart_delay", 7, "30 s"),
-        ('[queue]\nencrypt = true\n', "queue.encrypt", 7, "encrypt_key_file"),
+        ("[queue]\nencrypt = true\n", "queue.encrypt", 7, "encrypt_key_file"),
         ("log = 5\n", "listeners[0].log", 6, "unknown key"),
         ('[acl]\npublish = ["a/#/b"]\n', "acl.publish[0]", 7, "topic filter"),
         ('[acl]\nsubscribe = ["a/{devise}"]\n', "acl.subscribe[0]", 7, "{device}"),
