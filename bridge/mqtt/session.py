@@ -177,7 +177,7 @@ class Session:
         if first >> 4 in _SERVERS_OWN:
             raise protocol_error(f"{PacketType(first >> 4).name} from a client")
         packet = decode(first, body, self.version)
-        if self._authenticating and self.state is None and type(packet) not in (packets.Auth, packets.Disconnect):
+        if self.state is None and self._authenticating and type(packet) not in (packets.Auth, packets.Disconnect):
             raise protocol_error(f"{PacketType(first >> 4).name} before it is authenticated [MQTT-3.1.2-30]")
         handler = self._HANDLERS.get(type(packet))
         if handler is None:

@@ -17,7 +17,7 @@ import pytest
 from tests.crash.session_peers import Peer, Publisher, Stream, Subscriber
 from tests.interop.gateway import Gateway, wait_until
 
-KILLS = int(os.environ.get("BUSBRIDGE_SESSION_KILLS", "8"))
+KILLS = int(os.environ.get("BUSBRIDGE_SESSION_KILLS", "5"))
 STREAMS: list[Stream] = [
     ("devices/talker/telemetry/qos1", 1),
     ("devices/talker/telemetry/qos2", 2),
