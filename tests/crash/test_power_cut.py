@@ -3,7 +3,7 @@
 A real writer's calls are recorded, replayed up to a point, and cut there (`disk`). After recovery the log holds what
 was acknowledged, in order, once, and nothing that was not appended: the list in memory is the oracle. Nothing before
 the durable cursor may be asked for, everything behind it must be there: where the oldest are dropped, in every third
-life, as a record or in the file of a gap.
+life, as a record or in the file of a gap. The last one begins with a segment in which a bit is turned.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -28,10 +29,12 @@ from bridge.log.log_id import load_or_create_log_id
 from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
 from bridge.log.recovery import recover
+from bridge.log.writer import LogWriter
 from tests.crash.conftest import Preload
 from tests.crash.disk import Call, Disk, calls, tree_of
 from tests.crash.effort import EFFORT
-from tests.crash.power_life import KEY, MARKS, Chain, payload
+from tests.crash.power_life import KEY, MARKS, SETTINGS, Chain, payload
+from tests.unit.log.lane import BOOT_ID, message
 
 CHECKOUT = Path(__file__).parents[2]
 LIVES = 12
@@ -50,6 +53,8 @@ class Recording:
         self.life = life
         self.known = known
         """The payloads of the records that were there when it began."""
+        self.spoilt = False
+        """A bit of a record was turned before it began."""
         self._before = before
         self.saved = saved
         """The cursor's position when it began."""
@@ -148,8 +153,39 @@ def recordings(recorder: Recorder) -> list[Recording]:
         end = int(first.said(len(first), "committed")[-1])
         left = recorder.directory / "left"
         shutil.copytree(first.root, left)
+        spoilt = seed == LIVES - 1
+        if spoilt:
+            end = spoil(left, seed, end)
         recordings += [first, recorder.live(seed + 1, [payload(seed, seq) for seq in range(1, end)], left)]
+        recordings[-1].spoilt = spoilt
     return recordings
+
+
+def spoil(root: Path, life: int, end: int) -> int:
+    """Turns a bit in the newest segment that has good frames behind it; returns where the log ends now."""
+    lane = root / "uplink" / "normal"
+    committed = threading.Event()
+    writer = LogWriter.open(
+        lane, SETTINGS, log_id=load_or_create_log_id(root / "uplink"), boot_id=BOOT_ID, wall_ns=lambda: 0, fold=Chain(),
+        on_commit=lambda _tokens, _committed: committed.set(), on_failure=lambda failure: pytest.fail(str(failure)),
+        keys=KEYS,
+    )  # fmt: skip
+    first, at, behind = lane, 0, 0
+    while behind < 3:
+        committed.clear()
+        body = payload(life, end)
+        writer.append(message(body), effect=body)
+        writer.kick()
+        assert committed.wait(20)
+        newest, end = max(lane.glob("*.seg")), end + 1
+        behind += 1
+        if newest != first:
+            first, at, behind = newest, newest.read_bytes().index(body) + len(body) // 2, 0
+    writer.close()
+    content = bytearray(first.read_bytes())
+    content[at] ^= 1
+    first.write_bytes(content)
+    return end
 
 
 def check(found: Path, recording: Recording, cut: int) -> list[bytes]:
@@ -168,7 +204,10 @@ def check(found: Path, recording: Recording, cut: int) -> list[bytes]:
     expected = recording.known + [payload(recording.life, seq) for seq in range(first, recovered.next_seq)]
     assert acknowledged == 1 or recording.said(cut, "log") in ([], [log_id.hex()])
     position = check_cursor(lane, log_id, recording, cut)
-    assert all(expected[seq - 1] == body for seq, body in forward(lane, log_id, position, recovered.next_seq))
+    known = len(recording.known) if recording.spoilt else 0
+    assert all(expected[seq - 1] == body for seq, body in forward(lane, log_id, position, recovered.next_seq, known))
+    if recording.spoilt:
+        return expected
     whole = Chain()
     for each in expected:
         whole.apply(each)
@@ -176,8 +215,11 @@ def check(found: Path, recording: Recording, cut: int) -> list[bytes]:
     return expected
 
 
-def forward(lane: Path, log_id: bytes, position: int, committed: int) -> Iterator[tuple[int, bytes]]:
-    """What the forwarder gets from `position` on: each number as a record, or within the file of a gap."""
+def forward(lane: Path, log_id: bytes, position: int, committed: int, spoilt: int) -> Iterator[tuple[int, bytes]]:
+    """What the forwarder gets from `position` on: each number as a record, or within the file of a gap.
+
+    Or as damage, where it is not above `spoilt`.
+    """
     reader = LogReader(lane, log_id, position, KEYS)
     while reader.position < committed:
         before = reader.position
@@ -185,6 +227,9 @@ def forward(lane: Path, log_id: bytes, position: int, committed: int) -> Iterato
             records = reader.read(committed, 1 << 30, 1 << 30)
         except LogDamaged as damage:
             gone = dropped_at(lane, before, KEYS)
+            if gone is None and before <= spoilt:
+                assert max(range(*reader.skip_damage(committed))) <= spoilt
+                continue
             if gone is None:
                 pytest.fail(f"neither there nor dropped: {damage}")
             assert before < gone.next_seq <= committed
@@ -219,6 +264,8 @@ def test_the_record_misses_nothing(recordings):
     assert any(target.suffix == ".gap" for _, target in renamed), "nothing was dropped"
     removed = [call.paths[0] for recording in recordings for call in recording.calls if call.kind == "u"]
     assert {".seg", ".gap"} <= {path.suffix for path in removed}
+    opened = [call.paths[0] for recording in recordings for call in recording.calls if call.kind == "o"]
+    assert any(path.parent.name == "quarantine" for path in opened), "nothing was put into quarantine"
     assert sum(map(len, recordings)) > 1500
 
 
