@@ -78,9 +78,11 @@ def test_subscribe_options(meeting: Gateway) -> None:
 def test_the_figures_under_sys(meeting: Gateway) -> None:
     with Device(meeting.port, "curious") as device:
         assert device.subscribe("$SYS/broker/#") == 0
-        told = dict(device.message()[:2] for _ in range(14))
+        wanted = {f"$SYS/broker/{name}" for name in ("version", "uptime", "clients/connected", "publish/messages/sent")}
+        told: dict[str, bytes] = {}
+        while not wanted <= told.keys():
+            topic, payload = device.message()[:2]
+            told[topic] = payload
         assert told["$SYS/broker/version"].startswith(b"busbridge version ")
         assert told["$SYS/broker/uptime"].endswith(b" seconds")
-        assert {"clients/connected", "messages/sent"} <= {
-            topic.split("/", 2)[2].removeprefix("publish/") for topic in told
-        }
+        assert int(told["$SYS/broker/clients/connected"]) >= 0
