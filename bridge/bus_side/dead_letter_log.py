@@ -113,7 +113,7 @@ class DeadLetterLog:
 
     def _losses(self, letter: Letter) -> Iterator[tuple[str, Record]]:
         """Gaps of this log: the oldest letters, that went because `max_bytes` was reached. In the lane of `letter`."""
-        for _, dropped in dropped_in(self._directory):
+        for _, dropped in dropped_in(self._directory, self._keys):
             self._told = max(self._told, dropped.next_seq)
             for event in drop_records(letter.gateway, self._event_topic, DIRECTORY, dropped, self._wall_ns()):
                 yield letter.lane, event

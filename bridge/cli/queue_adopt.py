@@ -72,7 +72,7 @@ def adopt(
     loaded = load_config(config)
     if loaded.kafka is None:
         raise Failure(f"{config} has no [kafka]: there is nothing to adopt into", USAGE)
-    lanes = _lanes(directory)
+    lanes = _opened(_lanes(directory), loaded)
     dead = _dead_gateway(loaded, directory, gateway_id)
     with plainly(Locked), DirectoryLock(directory):
         plans = _plans(loaded.kafka, dead, lanes, by_cursor=by_cursor)
@@ -95,6 +95,17 @@ def _lanes(directory: Path) -> list[LaneFiles]:
             if version is not None:
                 raise Failure(f"{path} has format version {version}: adopt it with the busbridge that wrote it")
     return lanes
+
+
+def _opened(lanes: list[LaneFiles], config: Config) -> list[LaneFiles]:
+    """The lanes, with the keys that the configuration names. Raises Failure."""
+    import os
+
+    from bridge.log.key_files import KeyUnusable, keys_of
+
+    with plainly(KeyUnusable, code=USAGE):
+        keys = keys_of(config.queue, os.environ)
+    return [msgspec.structs.replace(files, keys=keys) for files in lanes]
 
 
 def _dead_gateway(config: Config, directory: Path, gateway_id: str | None) -> Gateway:
@@ -120,6 +131,8 @@ def _dead_gateway(config: Config, directory: Path, gateway_id: str | None) -> Ga
 
 def _plans(kafka: Kafka, dead: Gateway, lanes: list[LaneFiles], *, by_cursor: bool) -> list[Plan]:
     """Raises Failure: Kafka's positions are another log's, or gone, or cannot be asked for."""
+    from bridge.log.errors import LogKeyMissing
+
     held = _held(kafka, dead.id, lanes) if kafka.delivery == "exactly_once" else {}
     for files in lanes:
         found = held.get(files.name)
@@ -129,7 +142,8 @@ def _plans(kafka: Kafka, dead: Gateway, lanes: list[LaneFiles], *, by_cursor: bo
                 f"{found.log or 'unknown'}), this one is {files.log_id.hex()}. Either the id is wrong, or that gateway "
                 "has gone on with a new queue, and adopting would fence it: `queue replay --pending` instead"
             )
-    plans = [_plan(files, held.get(files.name)) for files in lanes]
+    with plainly(LogKeyMissing):
+        plans = [_plan(files, held.get(files.name)) for files in lanes]
     lost = [plan.lane for plan in plans if plan.kafka is None and plan.cursor is not None]
     if kafka.delivery == "exactly_once" and len(lost) == len(plans) and not by_cursor:
         raise Failure(

@@ -14,11 +14,13 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient
 
 from bridge.device_side.lock import DirectoryLock
+from bridge.log.queue_key import KEY_BYTES, Keyring, QueueKey
 from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, encode, encode_context
 from tests.support.kafka.feed import message
 from tests.support.kafka.fetch import CHECKOUT
 from tests.support.kafka.ledger import exactly_once_in_order, numbers_by_device
 from tests.support.kafka.letters import letters_of
+from tests.unit.log.lane import Lane
 
 DEVICES = [f"dev-{number:05d}" for number in range(20)]
 
@@ -161,6 +163,28 @@ def test_what_it_refuses(kafka, make_site, adopt, tmp_path):
     done = subprocess.run(whose, capture_output=True, text=True, cwd=CHECKOUT, check=False, timeout=60)
     assert done.returncode == 2
     assert "give it with --gateway-id" in done.stderr
+
+
+def test_an_encrypted_queue_needs_its_key(kafka, make_site, adopt, read, tmp_path):
+    dead, keyless = make_site(kafka.address), make_site(kafka.address)
+    dead.feed.close()
+    secret = QueueKey(b"k" * KEY_BYTES)
+    lane = Lane(dead.data / "uplink" / "sealed", keys=Keyring(secret))
+    lane.writer.append(message("dev-1", b'{"device": "dev-1", "n": 1}', dead.topic))
+    lane.writer.close()
+    (dead.data / "uplink" / "LOG").unlink()
+    for spare in (dead.data / "uplink" / "normal").iterdir():
+        spare.unlink()
+    refused = adopt(dead, keyless, expect=1)
+    assert "key" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    (tmp_path / "queue.key").write_text((b"k" * KEY_BYTES).hex())
+    (tmp_path / "queue.key").chmod(0o600)
+    config = keyless.log.parent / "busbridge.toml"
+    text = config.read_text().replace("[queue]", f'[queue]\nencrypt = true\nencrypt_key_file = "{tmp_path}/queue.key"')
+    config.write_text(text)
+    adopt(dead, keyless)
+    assert numbers_by_device(read(kafka.address, dead.topic)) == {"dev-1": [1]}
 
 
 def test_damage_and_poison_are_told_and_hold_nothing_up(kafka, make_site, adopt, read):
