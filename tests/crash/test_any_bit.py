@@ -190,5 +190,6 @@ def test_anywhere_in_the_name_of_the_log(site: Site, place: Path) -> None:
 def test_in_the_file_of_a_gap(site: Site, place: Path, at: int, bit: int) -> None:
     for name in kinds(site, ".gap")[:2]:
         root = spoilt(site, place, name, at, bit)
-        assert Dropped.load(root / name) is None
+        found, was = Dropped.load(root / name), Dropped.load(site.root / name)
+        assert found is None or found == was, "a hexadecimal digit may be large or small"
         check(site, root, name, at)
