@@ -134,7 +134,7 @@ class SegmentImage:
 
     def clocks(self) -> BootClocks | None:
         """What is said in it of late clocks; None: its checkpoint, which carries on what was before it, is gone."""
-        known: BootClocks | None = None
+        known: BootClocks | None = BootClocks() if self.sealed else None
         for item in self.pieces(None, live=True):
             if isinstance(item, Damage):
                 continue
