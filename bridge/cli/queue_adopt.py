@@ -68,13 +68,14 @@ def adopt(
       busbridge queue adopt /mnt/gw-7/busbridge --config /etc/busbridge/busbridge.toml --gateway-id gw-7
     """
     from bridge.device_side.lock import DirectoryLock, Locked
+    from bridge.log.errors import LogKeyMissing
 
     loaded = load_config(config)
     if loaded.kafka is None:
         raise Failure(f"{config} has no [kafka]: there is nothing to adopt into", USAGE)
     lanes = _opened(_lanes(directory), loaded)
     dead = _dead_gateway(loaded, directory, gateway_id)
-    with plainly(Locked), DirectoryLock(directory):
+    with plainly(Locked, LogKeyMissing), DirectoryLock(directory):
         plans = _plans(loaded.kafka, dead, lanes, by_cursor=by_cursor)
         if not dry_run:
             _adopt(msgspec.structs.replace(loaded, gateway=dead), plans, _clocks(lanes), documents=documents)
