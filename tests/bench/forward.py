@@ -60,7 +60,7 @@ _WARNING = 4
 _AIM_BYTES, _AIM_RECORDS_PER_S, _AIM_US = 128, 150_000, 4.0
 """On two cores, the broker beside it."""
 _LIMIT_S = 600.0
-_WIDTH = 100
+_WIDTH = 104
 
 
 class Case(msgspec.Struct, frozen=True):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Final
 
+from bridge.log.errors import LogFull
 from bridge.log.record import encode_headers
 from tests.support.kafka.feed import Feed, message
 
@@ -33,10 +35,22 @@ def write_backlog(feed: Feed, count: int, size: int) -> None:
     """All of them in the feed's lane, durable on return."""
     headers = encode_headers((("content-type", b"application/json"),))
     for number, (device, payload) in enumerate(readings(count, size), 1):
-        feed.append(message(device, payload, feed.topic, headers=headers))
+        _append(feed, message(device, payload, feed.topic, headers=headers))
         if number % _SYNC_EVERY == 0:
             feed.sync()
     feed.sync()
+
+
+def _append(feed: Feed, record: bytes) -> None:
+    """Waits for the disk, which is slower than this program: segments are written out ahead, but only a few."""
+    while True:
+        try:
+            feed.append(record)
+        except LogFull:
+            feed.sync()
+            time.sleep(0.01)
+        else:
+            return
 
 
 def headers_of(device: str, number: int) -> list[tuple[str, bytes]]:
