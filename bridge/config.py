@@ -375,8 +375,8 @@ class Kafka(msgspec.Struct, frozen=True):
     topic_retry: Timeout = 60.0
     """How long such a topic is not asked for again."""
     timestamp_ahead_max: Duration = 60.0
-    """A record that a wrong clock stamped further ahead than this of the time at which it is sent gets that time, and the
-    header `received-at`: Kafka refuses what is too far ahead (`message.timestamp.after.max.ms`, 1 h)."""
+    """A record that a wrong clock stamped further ahead than this of the time at which it is sent gets that time, and
+    the header `received-at`: Kafka refuses what is too far ahead (`message.timestamp.after.max.ms`, 1 h)."""
     shape_cache: Count = 16_384
     """Streams (device, topic, flags, headers) whose encoded constant part is remembered, for each lane."""
 
