@@ -113,8 +113,13 @@ class Limits(msgspec.Struct, frozen=True):
     """What one daemon takes on."""
 
     connections: Count = 20_000
+    half_open: Count = 4096
+    """Connections that have not sent a whole TLS hello (without TLS: a byte) yet, and those that wait for a handshake.
+    When one more comes, the one that has said nothing for longest goes."""
     handshakes: Count = 256
-    """TLS handshakes in progress; more connections wait in the kernel's queue."""
+    """TLS handshakes in progress."""
+    handshake_stall: Timeout = 2.0
+    """How long a handshake may wait for its peer while others wait for its place."""
     handshake_threads: Count = 2
     handshake_timeout: Timeout = 10.0
     connect_timeout: Timeout = 10.0

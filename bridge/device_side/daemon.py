@@ -21,6 +21,7 @@ import uvloop
 from bridge import journal
 from bridge.admin.server import AdminServer, CannotServe
 from bridge.config import Config
+from bridge.device_side.admission import Admission
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore, ColdStoreFailure
@@ -28,8 +29,9 @@ from bridge.device_side.connection import Connection, Stream
 from bridge.device_side.devices import Devices
 from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.front_desk import FrontDesk
-from bridge.device_side.listener import Admission, Admitted, CannotListen, ListeningPort
+from bridge.device_side.listener import Admitted, CannotListen, ListeningPort
 from bridge.device_side.lock import DirectoryLock, Locked
+from bridge.device_side.open_files import fitting, raise_limit
 from bridge.device_side.overview import Overview
 from bridge.device_side.pipeline import Pipeline
 from bridge.device_side.reload import Reload
@@ -135,11 +137,11 @@ class Daemon:
         self._desk = FrontDesk(loop, config, self._broker, self._pipeline, self._devices, self._clock, self._wills)
         command = (sys.executable, "-m", "bridge.bus_side.main", "--config", str(config_path))
         self._bus_side = BusSide(loop, config.supervisor, command, positions=self._positions, on_note=self._on_note)
-        self._pool = ThreadPoolExecutor(config.limits.handshake_threads, thread_name_prefix="handshake")
-        admission = Admission(config.limits, lambda: len(self._desk.connections))
+        limits = fitting(config.limits, raise_limit())
+        self._pool = ThreadPoolExecutor(limits.handshake_threads, thread_name_prefix="handshake")
+        admission = Admission(loop, limits, lambda: len(self._desk.connections))
         self._ports = [
-            ListeningPort(loop, listener, config.limits, admission, self._pool, self._welcome)
-            for listener in config.listeners
+            ListeningPort(loop, listener, limits, admission, self._pool, self._welcome) for listener in config.listeners
         ]
         self._reload = Reload(config, config_path, self._ports, acl, keys, self._desk)
         self._overview = self._look_over()

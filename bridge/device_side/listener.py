@@ -1,7 +1,8 @@
 """A listening port: accepts, does the TLS handshake beside the loop, hands over connections whose device is known.
 
-A handshake costs over a millisecond of CPU, so its steps run in a small thread pool; between two steps nobody waits
-but the peer's own socket, so a peer that is slow or silent costs no thread.
+Whoever connects waits in the antechamber until it has said something. A handshake costs over a millisecond of CPU, so
+its steps run in a small thread pool; between two steps nobody waits but the peer's own socket, so a peer that is slow
+or silent costs no thread.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import NamedTuple
 
 from bridge.address import split_address
 from bridge.config import Limits, Listener
+from bridge.device_side.admission import Admission, Displaced
+from bridge.device_side.antechamber import GONE, PUSHED_OUT, Caller
 from bridge.device_side.connection import Stream
 from bridge.device_side.websocket import UpgradeRefused, upgrade
 from bridge.security import tls
@@ -31,28 +34,6 @@ _ACCEPTS_A_TURN = 64
 
 class CannotListen(Exception):
     """A listener's address or certificates cannot be used; says which and why."""
-
-
-class Admission:
-    """How many connections and handshakes there are, for all listeners together."""
-
-    def __init__(self, limits: Limits, connections: Callable[[], int]) -> None:
-        self.handshakes = 0
-        self.paused: set[ListeningPort] = set()
-        """Ports that wait for a handshake to end, whichever port's it is."""
-        self._limits = limits
-        self._connections = connections
-
-    def refusal(self) -> str | None:
-        """Why no more connection is taken; None: it is."""
-        if self._connections() + self.handshakes >= self._limits.connections:
-            return f"limits.connections of {self._limits.connections} is reached"
-        return None
-
-    @property
-    def busy(self) -> bool:
-        """As many handshakes as there may be; the kernel's queue holds the others."""
-        return self.handshakes >= self._limits.handshakes
 
 
 class Admitted:
@@ -147,17 +128,13 @@ class ListeningPort:
     def close(self) -> None:
         """Stops accepting; handshakes in progress end."""
         self._pause()
-        self._admission.paused.discard(self)
         self._sock.close()
+        self._admission.antechamber.leave(lambda caller: caller.go_on == self._go_on)
         for task in self._tasks:
             task.cancel()
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTS_A_TURN):
-            if self._greets and self._admission.busy:
-                self._pause()
-                self._admission.paused.add(self)
-                return
             try:
                 sock, address = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -177,19 +154,36 @@ class ListeningPort:
     def _take(self, sock: socket.socket, peer: str) -> None:
         refusal = self._admission.refusal()
         if refusal is not None:
-            _log.warning("refused peer=%s: %s", peer, refusal)
+            self._admission.turned_away(refusal[0], peer, refusal[1])
             sock.close()
             return
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tls_hello = self._context is not None
+        self._admission.antechamber.enter(Caller(sock, peer, tls=tls_hello, go_on=self._go_on, refuse=self._refuse))
+
+    def _go_on(self, caller: Caller) -> None:
+        """The caller has spoken, and there is a place."""
         if not self._greets:
-            self._welcome(sock, peer, None)
+            self._welcome(caller.sock, caller.peer, None)
             return
         self._admission.handshakes += 1
-        task = self._loop.create_task(self._shake_hands(self._context, sock, peer))
+        task = self._loop.create_task(self._shake_hands(self._context, caller.sock, caller.peer))
         self._tasks.add(task)
         task.add_done_callback(self._handshake_over)
+
+    def _refuse(self, caller: Caller, reason: str) -> None:
+        """The caller's time in the antechamber has ended otherwise."""
+        caller.sock.close()
+        if reason == PUSHED_OUT:
+            most = f"{self._limits.half_open} connections wait to be heard (limits.half_open), this one for longest"
+            self._admission.turned_away(reason, caller.peer, most)
+            return
+        step = "the TLS handshake" if self._context is not None else "the first packet, CONNECT,"
+        why = f"it hung up before {step} had begun" if reason == GONE else f"{step} did not begin in time"
+        self._admission.refused[reason] += 1
+        _log.warning("refused peer=%s on=%s: %s", caller.peer, self.address, why)
 
     @property
     def _greets(self) -> bool:
@@ -198,16 +192,12 @@ class ListeningPort:
 
     def _handshake_over(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._admission.handshakes -= 1
-        paused, self._admission.paused = self._admission.paused, set()
-        for port in paused:
-            port.start()
+        self._admission.handshake_over()
 
     async def _shake_hands(self, context: ssl.SSLContext | None, sock: socket.socket, peer: str) -> None:
         """Ends in `welcome`, or with one log line that says which peer was refused and why."""
         admitted: Admitted | None = None
         try:
-            await _ready(self._loop, sock, self._deadline, write=False)
             if context is not None:
                 sock = secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 await self._handshake(secure)
@@ -216,7 +206,7 @@ class ListeningPort:
         except (OSError, ValueError) as error:
             _log.warning("refused peer=%s on=%s: %s", peer, self.address, tls.explain(error))
             sock.close()
-        except (IdentityError, UpgradeRefused) as error:
+        except (IdentityError, UpgradeRefused, Displaced) as error:
             _log.warning("refused peer=%s on=%s: %s", peer, self.address, error)
             sock.close()
         except asyncio.CancelledError:
@@ -229,7 +219,7 @@ class ListeningPort:
         deadline = self._deadline
 
         async def readable() -> None:
-            await _ready(self._loop, sock, deadline, write=False)
+            await self._ready(sock, deadline, write=False)
 
         return await upgrade(sock, self._settings, self._limits, peer=peer, readable=readable)
 
@@ -245,25 +235,28 @@ class ListeningPort:
                 await self._loop.run_in_executor(self._pool, sock.do_handshake)
                 return
             except ssl.SSLWantReadError:
-                await _ready(self._loop, sock, deadline, write=False)
+                await self._ready(sock, deadline, write=False)
             except ssl.SSLWantWriteError:
-                await _ready(self._loop, sock, deadline, write=True)
+                await self._ready(sock, deadline, write=True)
 
+    async def _ready(self, sock: socket.socket, deadline: float, *, write: bool) -> None:
+        """Waits until the socket can be read or written.
 
-async def _ready(loop: asyncio.AbstractEventLoop, sock: socket.socket, deadline: float, *, write: bool) -> None:
-    """Waits until the socket can be read or written.
-
-    Raises:
-        TimeoutError: not by `deadline` (loop time, seconds).
-    """
-    ready: asyncio.Future[None] = loop.create_future()
-    watch, unwatch = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
-    watch(sock.fileno(), _settle, ready)
-    try:
-        async with asyncio.timeout_at(deadline):
-            await ready
-    finally:
-        unwatch(sock.fileno())
+        Raises:
+            TimeoutError: not by `deadline` (loop time, seconds).
+            Displaced: others waited for the place.
+        """
+        ready: asyncio.Future[None] = self._loop.create_future()
+        loop = self._loop
+        watch, unwatch = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
+        watch(sock.fileno(), _settle, ready)
+        self._admission.stands_still(ready)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await ready
+        finally:
+            self._admission.moves_on(ready)
+            unwatch(sock.fileno())
 
 
 def _settle(ready: asyncio.Future[None]) -> None:

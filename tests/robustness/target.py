@@ -32,6 +32,7 @@ anonymous = true
 [limits]
 handshakes = {handshakes}
 handshake_timeout = "{handshake_timeout} s"
+handshake_stall = "500 ms"
 connect_timeout = "{connect_timeout} s"
 
 [[routes]]

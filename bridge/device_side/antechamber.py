@@ -1,0 +1,177 @@
+"""The antechamber: where a caller waits until it has said enough to be worth a handshake, and until there is a place.
+
+Waiting costs a socket and a few hundred bytes, no task, thread or place. A TLS caller has said enough with a whole
+ClientHello record; the kernel counts its bytes (SO_RCVLOWAT), so one that sends a byte now and then wakes nobody.
+When too many wait, the one that has said nothing for longest goes: whoever means it has spoken within a round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import OrderedDict
+from collections.abc import Callable
+
+from bridge.config import Limits
+
+_TICK_S = 0.25
+_LOOK_BYTES = 4096
+_HANDSHAKE = 22
+_HEADER_BYTES = 5
+_RECORD_MAX_BYTES = 16_384
+"""ContentType, header and length of a TLS record (RFC 8446 §5.1)."""
+PUSHED_OUT = "half-open"
+LATE = "late"
+GONE = "gone"
+
+
+class Caller:
+    """A connection of which nothing is known yet but where it comes from."""
+
+    __slots__ = ("expected", "go_on", "peer", "refuse", "sock", "tls", "until")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        peer: str,
+        *,
+        tls: bool,
+        go_on: Callable[[Caller], None],
+        refuse: Callable[[Caller, str], None],
+    ) -> None:
+        """Args:
+        sock: non-blocking.
+        peer: HOST:PORT.
+        tls: it has to send a ClientHello; else its first byte is enough.
+        go_on: has a place from here on.
+        refuse: it has to go: PUSHED_OUT, LATE or GONE.
+        """
+        self.sock = sock
+        self.peer = peer
+        self.tls = tls
+        self.go_on = go_on
+        self.refuse = refuse
+        self.until = 0.0
+        """Loop time, seconds."""
+        self.expected = 1
+        """Bytes that have to be there before the loop wakes."""
+
+    def has_spoken(self) -> bool:
+        """Whether it has said enough, or will not say more; sets what to be woken for where it has not.
+
+        Raises:
+            OSError: the connection is broken; BlockingIOError: there is nothing yet.
+        """
+        heard = self.sock.recv(max(_LOOK_BYTES, self.expected), socket.MSG_PEEK)
+        if not heard:
+            raise ConnectionResetError
+        needed = _needed(heard) if self.tls else 1
+        if len(heard) >= needed or self.expected >= needed:  # (woken for these and without them: it has hung up)
+            self._wake_at(1)
+            return True
+        if self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise ConnectionResetError  # (behind what it said; the loop does not wake twice for it)
+        self._wake_at(needed)
+        return False
+
+    def _wake_at(self, count: int) -> None:
+        if count != self.expected:
+            self.expected = count
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+
+
+class Antechamber:
+    """For all listeners together."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: Limits, place: Callable[[], bool], clear: Callable[[int], None]
+    ) -> None:
+        """Args:
+        loop: the process's event loop.
+        limits: how many wait, and for how long.
+        place: whether there is one for another handshake.
+        clear: so many wait for places; those that hold one without using it may have to go.
+        """
+        self._loop = loop
+        self._limits = limits
+        self._place = place
+        self._clear = clear
+        self._silent: OrderedDict[int, Caller] = OrderedDict()
+        """By file descriptor, the oldest first."""
+        self._ready: OrderedDict[int, Caller] = OrderedDict()
+        self._ticking: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._silent) + len(self._ready)
+
+    def enter(self, caller: Caller) -> None:
+        """It waits from now on; `go_on` or `refuse` will be called, never from in here."""
+        if len(self) >= self._limits.half_open:
+            self._push_out()
+        caller.until = self._loop.time() + self._limits.handshake_timeout
+        self._silent[caller.sock.fileno()] = caller
+        self._loop.add_reader(caller.sock.fileno(), self._spoke, caller)
+        if self._ticking is None:
+            self._ticking = self._loop.call_later(_TICK_S, self._tick)
+
+    def fill_places(self) -> None:
+        """A place may be free. The newest first: under a flood the others have given up before their turn comes."""
+        while self._ready and self._place():
+            _, caller = self._ready.popitem()
+            caller.go_on(caller)
+
+    def leave(self, wanted: Callable[[Caller], bool]) -> None:
+        """Hangs up on those of whom `wanted` is true, without a word."""
+        for caller in [each for each in (*self._silent.values(), *self._ready.values()) if wanted(each)]:
+            self._take_out(caller)
+            caller.sock.close()
+
+    def _spoke(self, caller: Caller) -> None:
+        try:
+            if not caller.has_spoken():
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._take_out(caller)
+            caller.refuse(caller, GONE)
+            return
+        self._take_out(caller)
+        self._ready[caller.sock.fileno()] = caller
+        self.fill_places()
+
+    def _push_out(self) -> None:
+        caller = next(iter((self._silent or self._ready).values()))
+        self._take_out(caller)
+        caller.refuse(caller, PUSHED_OUT)
+
+    def _take_out(self, caller: Caller) -> None:
+        descriptor = caller.sock.fileno()
+        if self._silent.pop(descriptor, None) is not None:
+            self._loop.remove_reader(descriptor)
+        self._ready.pop(descriptor, None)
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        for waiting in (self._silent, self._ready):
+            for caller in _overdue(waiting, now):
+                self._take_out(caller)
+                caller.refuse(caller, LATE)
+        if self._ready:
+            self._clear(len(self._ready))
+        self._ticking = self._loop.call_later(_TICK_S, self._tick) if len(self) else None
+
+
+def _needed(heard: bytes) -> int:
+    """How many bytes the first TLS record has; what is no handshake at all has said enough."""
+    if heard[0] != _HANDSHAKE:
+        return 1
+    if len(heard) < _HEADER_BYTES:
+        return _HEADER_BYTES
+    length = int.from_bytes(heard[3:5], "big")
+    return _HEADER_BYTES + length if length <= _RECORD_MAX_BYTES else _HEADER_BYTES
+
+
+def _overdue(waiting: OrderedDict[int, Caller], now: float) -> list[Caller]:
+    """All of them are looked at: those that are ready stand in the order in which they spoke."""
+    return [caller for caller in waiting.values() if caller.until <= now]
