@@ -279,7 +279,9 @@ class Route(msgspec.Struct, frozen=True):
     filter: str
     topic: str
     lane: str = "normal"
-    seal: Literal["plain", "seal"] = "seal"
+    seal: Literal["plain", "seal", "require_sealed"] = "seal"
+    """`seal`: before it touches the disk; `require_sealed`: devices seal, and what is not sealed for one of the
+    recipients is refused (MQTT 5: reason 0x99; MQTT 3.1.1 has no such answer: the connection ends)."""
     recipients: tuple[str, ...] = ()
     key: str = "device"
     """Of the record: "device"; "{2}", the second level of the MQTT topic (none, if there is no such level); "none"."""

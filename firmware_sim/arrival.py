@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from bridge.security.envelope import HEADER_SEAL, Opener, SealError
+from bridge.security.envelope import HEADER_SEAL, Opener, SealError, open_record
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -31,15 +31,16 @@ class Arrival(msgspec.Struct, frozen=True):
         """The topic that the device published it on."""
         return self.headers.get("mqtt-topic", b"").decode()
 
-    def content(self, opener: Opener | None) -> bytes:
-        """Return the payload as the device published it.
+    def content(self, opener: Opener | None) -> tuple[bytes, int | None]:
+        """Return the payload as the device had it, and the number under which it sealed, where it did itself.
 
         Raises:
             SealError: it is sealed and does not open with the keys that `opener` has.
         """
         value = self.value or b""
         if not self.sealed:
-            return value
+            return value, None
         if opener is None:
             raise SealError("it is sealed, and no recipient's key was given")
-        return opener.open(self.headers, self.key, self.mqtt_topic, int(self.headers.get("seq", b"0")), value)
+        opened = open_record(opener, self.headers, self.key.encode(), value)
+        return opened.payload, opened.number

@@ -29,7 +29,10 @@ class Auditor:
         self._late: list[tuple[Name, Arrival, int]] = []
         self._unreadable: list[Arrival] = []
         self._unopened: list[tuple[Arrival, str]] = []
-        self._sealed = 0
+        self._sealed = self._sealed_by_device = 0
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._number_of: dict[Name, int] = {}
+        self._repeated: list[str] = []
 
     def take(self, arrivals: Iterable[Arrival]) -> None:
         """Look at more records of the telemetry topics."""
@@ -57,6 +60,9 @@ class Auditor:
     def findings(self, ledger: Ledger) -> Findings:
         """Hold all that was taken against `ledger`."""
         found = Findings(devices=len(ledger.devices()), published=len(ledger.entries), sealed=self._sealed)
+        found.sealed_by_device = self._sealed_by_device
+        for example in self._repeated:
+            found.repeated.note(example)
         self._hold_entries(ledger, found)
         self._hold_copies(ledger, found)
         for name, arrival, after in self._late:
@@ -71,7 +77,7 @@ class Auditor:
     def _take(self, arrival: Arrival) -> None:
         self._sealed += arrival.sealed
         try:
-            content = arrival.content(self._opener)
+            content, number = arrival.content(self._opener)
         except SealError as error:
             self._unopened.append((arrival, str(error)))
             return
@@ -80,10 +86,21 @@ class Auditor:
             self._unreadable.append(arrival)
             return
         name = (told.device, told.n, told.marker)
+        if number is not None:
+            self._note_number(name, number, arrival)
         if name not in self._copies:
             self._note_order(name, arrival)
         bare = Arrival(arrival.topic, arrival.key, None, {}, arrival.place, arrival.seen_at)  # memory: no payloads kept
         self._copies.setdefault(name, []).append((bare, payload.digest(content), arrival.mqtt_topic))
+
+    def _note_number(self, name: Name, number: int, arrival: Arrival) -> None:
+        """A copy has its message's number; any other message one above all before it on its topic."""
+        self._sealed_by_device += 1
+        stream = (name[0], arrival.mqtt_topic)
+        known, highest = self._number_of.setdefault(name, number), self._numbers.get(stream, 0)
+        if known != number or (name not in self._copies and number <= highest):
+            self._repeated.append(f"{arrival.place}: {name[0]} {name[1]} is sealed as number {number}")
+        self._numbers[stream] = max(highest, number)
 
     def _note_order(self, name: Name, arrival: Arrival) -> None:
         device, n, marker = name

@@ -42,7 +42,7 @@ def show_sample(result: Result, screen: Screen, opener: Opener) -> None:
     screen.say(f"\nOne record as it is in Kafka ({sample.place}, key {sample.key}):", "bold")
     screen.say(f"  headers  {json.dumps(headers)}")
     screen.say(f"  value    {value[:_SHOWN_BYTES].hex()}… ({len(value)} bytes, sealed)")
-    screen.say(f"  opened   {sample.content(opener).decode()}")
+    screen.say(f"  opened   {sample.content(opener)[0].decode()}")
 
 
 def show_document(result: Result, screen: Screen) -> None:

@@ -12,6 +12,7 @@ server looks like; it is taken as acknowledged.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import deque
 from concurrent.futures import Executor
@@ -21,6 +22,8 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
+from bridge.security.device_seal import DeviceSealer
+from bridge.security.keys import load_public
 from firmware_sim import payload
 from firmware_sim.ledger import Acknowledged, LedgerWriter, Refused, Resent, Sent, Truth
 from firmware_sim.link import Link
@@ -61,6 +64,7 @@ class Device:
         self.desired_received = 0
         self._plan, self._ledger = plan, ledger
         self._topic = plan.topic.format(device=name)
+        self._sealer = _sealer(plan, name) if plan.seal_for else None
         self._due = 0
         self._reports: deque[Report] = deque()
         self._in_flight: dict[int, Telemetry | Report] = {}
@@ -129,6 +133,8 @@ class Device:
         qos = self._plan.qos[n % len(self._plan.qos)]
         value = payload.encode(self.name, n, qos, now, self._plan.marker, self._plan.size)
         self._ledger.write(Sent(self.name, n, qos, now, payload.digest(value)))
+        if self._sealer is not None:
+            value = self._sealer.seal(self._topic, value)
         self._hand_over(self._topic, value, qos, Telemetry(n, qos))
         if self._plan.state and self._plan.report_every and n % self._plan.report_every == 0:
             self.report({"sent": n, "boots": 1, "booting": None, "links": {"count": self.link.connections}})
@@ -159,3 +165,10 @@ class Device:
         self.desired_received += 1
         if self.desired is not None and self.desired != before:
             self.report(self.desired["state"])
+
+
+def _sealer(plan: Plan, name: str) -> DeviceSealer:
+    """A simulated device has no flash to count its boots in: the time takes their place, so that numbers rise."""
+    return DeviceSealer(
+        name, [load_public(path) for path in plan.seal_for], os.urandom, last_number=int(time.time()) << 32
+    )

@@ -58,6 +58,8 @@ class Findings(msgspec.Struct):
     resent: int = 0
     """Additional copies of QoS 1 messages that their device had to send again: allowed."""
     sealed: int = 0
+    sealed_by_device: int = 0
+    """Of the sealed records."""
     lost: Wrong = msgspec.field(default_factory=Wrong)
     """Acknowledged, and not there."""
     doubled: Wrong = msgspec.field(default_factory=Wrong)
@@ -68,6 +70,8 @@ class Findings(msgspec.Struct):
     """Nobody published it."""
     unopened: Wrong = msgspec.field(default_factory=Wrong)
     """Sealed, and does not open."""
+    repeated: Wrong = msgspec.field(default_factory=Wrong)
+    """Sealed by its device under a number that another message has, or that is not above the one before."""
     documents: int | None = None
     """Devices whose documents were compared; None: they were not asked for."""
     documents_wrong: Wrong = msgspec.field(default_factory=Wrong)
@@ -84,6 +88,7 @@ class Findings(msgspec.Struct):
             "altered": self.altered,
             "unknown": self.unknown,
             "not opened": self.unopened,
+            "numbers wrong": self.repeated,
             "documents wrong": self.documents_wrong,
         }
 

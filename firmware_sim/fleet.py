@@ -51,6 +51,7 @@ class Fleet:
 
         Raises:
             OSError: the ledger cannot be written, or a certificate cannot be read.
+            KeyFileError: a public key to seal for cannot be read.
         """
         self.plan = plan
         self._ledger = LedgerWriter(ledger)

@@ -32,6 +32,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A device takes them in turn."""
     size: int = 128
     """Bytes of a payload."""
+    seal_for: tuple[Path, ...] = ()
+    """Public keys, `NAME.pub`, that devices seal telemetry for before they publish it; none: as it is."""
     versions: tuple[Version, ...] = ("3.1.1", "5")
     """The devices take them in turn."""
     window: int = 8

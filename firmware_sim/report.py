@@ -58,6 +58,7 @@ def rows(found: Findings) -> list[tuple[str, str, bool]]:
         "acknowledged": found.acknowledged,
         "arrived": found.arrived,
         "… of them sealed": found.sealed,
+        "… of these by the device": found.sealed_by_device,
         "sent again and twice there (QoS 1)": found.resent,
         "refused": found.refused,
         "of other runs": found.foreign,

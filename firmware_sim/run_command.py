@@ -13,6 +13,7 @@ from typing import Annotated, TypeVar
 import msgspec
 import typer
 
+from bridge.security.keys import KeyFileError
 from firmware_sim.fleet import Figures, Fleet
 from firmware_sim.plan import Plan, Version
 from firmware_sim.report import progress_line
@@ -40,6 +41,9 @@ def run(
     mqtt: Annotated[str, typer.Option(help="MQTT versions, taken in turn: 3.1.1, 5.")] = "3.1.1,5",
     state: Annotated[bool, typer.Option(help="Report state, and take desired state.")] = True,
     report_every: Annotated[int, typer.Option(min=0, help="Messages between two reports of state; 0: one.")] = 20,
+    seal_for: Annotated[
+        list[Path] | None, typer.Option(metavar="NAME.pub", help="Devices seal for this reader; may be repeated.")
+    ] = None,
     patience: Annotated[float, typer.Option(help="Seconds to wait for the last acknowledgements.")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -49,6 +53,7 @@ def run(
     Example:
       busbridge-fleet run --port 8883 --ca gw/certs/ca.pem --certs gw/devices --devices 50 --rate 500 --messages 200 \\
           --qos 1,2 --ledger fleet.ledger
+    For a route with seal = "require_sealed", which takes nothing else: --seal-for data-team.pub
     """
     plan = Plan(
         host=host,
@@ -66,8 +71,12 @@ def run(
         versions=_chosen(mqtt, "--mqtt", _VERSIONS),
         state=state,
         report_every=report_every,
+        seal_for=tuple(seal_for or ()),
     )
-    trouble, figures = asyncio.run(_run(plan, ledger, patience))
+    try:
+        trouble, figures = asyncio.run(_run(plan, ledger, patience))
+    except KeyFileError as error:
+        raise typer.BadParameter(str(error), param_hint="--seal-for") from error
     print(msgspec.json.encode(figures).decode() if as_json else f"{progress_line(figures)}; ledger: {ledger}")
     if trouble is not None:
         print(f"busbridge-fleet: not everything was acknowledged in {patience:g} s. {trouble}", file=sys.stderr)

@@ -111,6 +111,8 @@ class Shapes(Generic[Place]):
                 route.cloudevents, own, gateway=self._id, device=device, topic=topic, key=key, sealed=sealed
             )
             shape.event_id = self._event_id
+        if key != device.encode():
+            own = [("device", device.encode()), *own]  # the seal binds it, and the key does not say it
         shape.headers = [*self._headers(record, topic), *own]
         return shape
 

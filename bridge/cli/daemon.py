@@ -73,20 +73,15 @@ def check(
 
 
 def _summary(config: Config) -> list[str]:
+    from bridge.cli.explain_route import sealing
+
     listeners = [f"listens on {each.bind} ({_security(each.tls is not None)})" for each in config.listeners]
-    routes = [
-        f"{route.filter} goes to {route.topic}, lane {route.lane}, {_sealing(route.recipients)}"
-        for route in config.routes
-    ]
+    routes = [f"{route.filter} goes to {route.topic}, lane {route.lane}, {sealing(route)}" for route in config.routes]
     return listeners + routes + [_sink(config)]
 
 
 def _security(tls: bool) -> str:
     return "mutual TLS" if tls else "no TLS"
-
-
-def _sealing(recipients: tuple[str, ...]) -> str:
-    return f"sealed for {', '.join(recipients)}" if recipients else "not sealed"
 
 
 def _sink(config: Config) -> str:

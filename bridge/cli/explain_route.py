@@ -43,7 +43,7 @@ def _lines(route: Route, device: str, topic: str) -> Iterator[str]:
 
     key = key_of(route, device, topic)
     yield f"route {route.filter}"
-    yield f"to the topic {route.topic}, lane {route.lane}, {_sealing(route)}"
+    yield f"to the topic {route.topic}, lane {route.lane}, {sealing(route)}"
     yield f"key {key.decode()!r}" if key else "no key"
     by_key = "by the key (murmur2)" if key else _PARTITION["device"]
     yield f"partition {by_key if route.partition == 'key' else _PARTITION.get(route.partition, route.partition)}"
@@ -52,8 +52,10 @@ def _lines(route: Route, device: str, topic: str) -> Iterator[str]:
         yield f"judged by a schema; what does not fit: {route.on_invalid}"
 
 
-def _sealing(route: Route) -> str:
-    return f"sealed for {', '.join(route.recipients)}" if route.recipients else "not sealed"
+def sealing(route: Route) -> str:
+    """Say who can read what a route forwards."""
+    by_device = "by the device, " if route.seal == "require_sealed" else ""
+    return f"sealed {by_device}for {', '.join(route.recipients)}" if route.recipients else "not sealed"
 
 
 def _judge(route: Route, payload: Path) -> None:

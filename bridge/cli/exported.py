@@ -73,7 +73,7 @@ def of_topic(key: bytes, headers: Mapping[str, bytes], value: bytes | None) -> R
     """Read a record as it stands in a Kafka topic. Raises RecordError."""
     try:
         topic, seq = headers.get("mqtt-topic", b"").decode(), int(headers["seq"])
-        return Record(key.decode(), topic, seq, dict(headers), value or b"")
+        return Record(headers.get("device", key).decode(), topic, seq, dict(headers), value or b"")
     except (KeyError, ValueError) as error:
         raise RecordError(f"no record of a gateway: {type(error).__name__}: {error}") from error
 

@@ -32,7 +32,8 @@ def open_records(
     """Open sealed records and print them, a JSON object a line.
 
     A payload that is text stands under "payload", any other under "payload_base64". Records that were never sealed
-    are printed with "sealed": false. What cannot be opened is named on stderr, and the exit code is then 3.
+    are printed with "sealed": false; those that the device sealed have "device_number", which rises unless somebody
+    repeats a record. What cannot be opened is named on stderr, and the exit code is then 3.
 
     \b
     Examples:
@@ -89,12 +90,16 @@ def _print_opened(opener: Opener, record: Record | RecordError) -> bool:
 def _line(opener: Opener, record: Record) -> str:
     import msgspec
 
-    from bridge.security.envelope import HEADER_SEAL
+    from bridge.security.envelope import HEADER_SEAL, open_record
 
     payload, sealed = record.payload, HEADER_SEAL in record.headers
-    if sealed:
-        payload = opener.open(record.headers, record.device, record.topic, record.seq, payload)
     where = {"device": record.device, "topic": record.topic, "seq": record.seq, "sealed": sealed}
+    if sealed:
+        device = record.device.encode()
+        opened = open_record(opener, record.headers, device, payload, topic=record.topic, seq=record.seq)
+        payload = opened.payload
+        if opened.number is not None:
+            where["device_number"] = opened.number
     return msgspec.json.encode({**where, **_payload(payload)}).decode()
 
 

@@ -29,6 +29,9 @@ def route_findings(route: Route, path: KeyPath) -> Iterator[Finding]:
     yield from _cloud_events(route, (*path, "cloudevents"))
     if route.schema is not None:
         yield from _schema(route.schema, (*path, "schema"))
+        if route.seal == "require_sealed":
+            problem = "cannot judge what only a recipient can read"
+            yield Finding((*path, "schema"), problem, 'no schema, or seal = "seal"', needs=((*path, "seal"),))
     elif route.on_invalid != "dead-letter":
         yield Finding((*path, "on_invalid"), "nothing says which message is invalid", "a schema beside it")
 

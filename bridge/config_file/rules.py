@@ -156,8 +156,9 @@ def _routes(config: Config) -> Iterator[Finding]:
 
 def _recipients(config: Config, route: Route, path: KeyPath) -> Iterator[Finding]:
     path, needs = (*path, "recipients"), (("recipients",),)
-    if route.seal == "seal" and not route.recipients:
-        yield Finding(path, 'seal = "seal" needs somebody to seal for', 'at least one recipient, or seal = "plain"')
+    if route.seal != "plain" and not route.recipients:
+        problem = f'seal = "{route.seal}" needs somebody to seal for'
+        yield Finding(path, problem, 'at least one recipient, or seal = "plain"')
     if route.seal == "plain" and route.recipients:
         yield Finding(path, 'seal = "plain" seals for nobody', 'no recipients, or seal = "seal"')
     known = ", ".join(f'"{name}"' for name in config.recipients) or "none is defined; add a [recipients.NAME] table"

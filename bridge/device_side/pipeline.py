@@ -29,7 +29,8 @@ from bridge.mqtt.reasons import Reason
 from bridge.routing import Routing
 from bridge.schemas.schema import UNAVAILABLE, Misfit, Pending, Schema
 from bridge.security.acl import Acl
-from bridge.security.envelope import Headers, Sealer
+from bridge.security.device_seal import NotSealedError, SealedByDevice
+from bridge.security.envelope import Headers, Seals
 
 _log = logging.getLogger(__name__)
 Faults = tuple[tuple[str, bytes], ...]
@@ -48,9 +49,7 @@ class Way:
         "seal_headers", "seal_pairs", "sealer", "version",
     )  # fmt: skip
 
-    def __init__(
-        self, device: str, lane: Lane | None, context: bytes, sealer: Sealer | None, *, reported: bool
-    ) -> None:
+    def __init__(self, device: str, lane: Lane | None, context: bytes, sealer: Seals | None, *, reported: bool) -> None:
         self.device = device
         self.lane = lane
         self.account = lane.waiting.account(device) if lane is not None else None
@@ -75,7 +74,7 @@ class Pipeline:
         self,
         acl: Acl,
         routing: Routing,
-        sealers: Mapping[str, Sealer],
+        sealers: Mapping[str, Seals],
         schemas: Mapping[str, Schema],
         uplink: Uplink,
         broker: Broker,
@@ -86,7 +85,7 @@ class Pipeline:
         """Args:
         acl: who may publish where.
         routing: which route takes a topic.
-        sealers: by the filter of a sealed route.
+        sealers: by the filter of a route that is not plain.
         schemas: by the filter of a route whose payloads are judged.
         uplink: the open lanes.
         broker: the local subscribers.
@@ -155,6 +154,8 @@ class Pipeline:
             return self._wait(connection, message, lane)
         except ExchangesFull:
             return self._wait(connection, message, self.exchanges.room)
+        except NotSealedError as error:
+            self._refuse(connection, message, Reason.PAYLOAD_FORMAT_INVALID, str(error))
         except (RecordTooLarge, rec.RecordError, TooManyExchanges) as error:
             self._refuse(connection, message, Reason.QUOTA_EXCEEDED, str(error))
         return True
@@ -169,6 +170,9 @@ class Pipeline:
             _log.warning("refused device=%s topic=%s: its will may not be published there", device, message.topic)
             done()
             return
+        if self._unsealed(device, message):
+            done()
+            return
         self._broker.publish(message, None)
         try:
             way = self._way(device, message.topic)
@@ -181,6 +185,19 @@ class Pipeline:
         except (LogError, rec.RecordError) as error:
             _log.error("lost device=%s topic=%s: its will is not in the queue: %s", device, message.topic, error)
         self._broker.when_kept(done)
+
+    def _unsealed(self, device: str, message: Message) -> bool:
+        """A will that should have been sealed and is not: nobody gets it, and it goes to no disk."""
+        route = self._routing.route(device, message.topic)
+        guard = None if route is None else self.sealers.get(route.filter)
+        if not isinstance(guard, SealedByDevice):
+            return False
+        try:
+            guard.seal(device, message.topic, 0, message.payload, 0.0)
+        except NotSealedError as error:
+            _log.warning("refused device=%s topic=%s: its will: %s", device, message.topic, error)
+            return True
+        return False
 
     def _find(self, connection: Connection, message: Message) -> Way | None:
         """The way of a topic the connection has not used yet; None: it was refused."""

@@ -35,6 +35,10 @@ SECRET_BYTES = 32
 """Of a private key of either KEM: an X25519 scalar, or the seed of X-Wing."""
 KEY_ID_BYTES = 16
 
+ENC_BYTES = {X25519: 32, MLKEM768_X25519: 1120}
+"""Of the encapsulated key (`enc`) of each KEM, which precedes what is wrapped."""
+TAG_BYTES = 16
+
 _MLKEM768_PUBLIC_BYTES = 1184
 
 

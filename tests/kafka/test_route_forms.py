@@ -112,6 +112,7 @@ def test_keys_and_partitions(kafka, make_site, make_topic, read, request):
             assert each.partition() == 4
         else:
             assert each.key() == (None if kind == "none" else b"y")
+            assert dict(each.headers())["device"].decode() in devices
     assert kinds == {"level": 140, "none": 40, "device": 40, "fixed": 40}
     dead = [dict(each.headers()) for each in read(kafka.address, f"{topic}-dead")]
     assert [each["error"] for each in dead] == [b"unknown-partition"] * 40

@@ -48,7 +48,7 @@ LEAVES = {"config", "units", "address", "credentials", "device_filter"}
 
 PURE = re.compile(
     r"bridge/(mqtt/.*|message|device_filter|config|units|address|config_file/(errors|lines|shape|rules|route_rules)"
-    r"|security/(acl|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event)|schemas/wire_format|schemas/schema|device_side/(documents|trace_context))\.py"
+    r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event)|schemas/wire_format|schemas/schema|device_side/(documents|trace_context))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}
 """Time, randomness and the outside world are arguments of a pure module."""

@@ -93,3 +93,24 @@ def test_what_keeps_the_order_is_not_warned_of(lines: str) -> None:
 def test_what_gives_the_order_up_is_said(lines: str, words: str) -> None:
     (warning,) = config_file.warnings(parse(lines))
     assert words in warning
+
+
+@pytest.mark.parametrize(
+    ("lines", "keys"),
+    [
+        ("", ["routes[0].recipients"]),
+        ('recipients = ["team"]\n[recipients.team]\npublic_key = "team.pub"', []),
+        (
+            'recipients = ["team"]\nschema = { json = "a" }\n[recipients.team]\npublic_key = "team.pub"',
+            ["routes[0].schema"],
+        ),
+    ],
+)
+def test_what_devices_seal_needs_readers_and_can_be_judged_by_nobody_else(lines: str, keys: list[str]) -> None:
+    text = ROUTE.replace('"plain"', '"require_sealed"') + lines
+    found: list[str] = []
+    try:
+        config_file.parse(text, base=Path("/etc/busbridge"), name="busbridge.toml")
+    except ConfigErrors as errors:
+        found = [each.key for each in errors.errors]
+    assert found == keys

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from bridge.config import Sealing
+from bridge.security.device_seal import DeviceSealer, SealedByDevice
 from bridge.security.envelope import Opener, Sealer
 from bridge.security.recipient import X25519, PrivateKey
 from firmware_sim import payload
@@ -141,3 +143,24 @@ def test_without_the_key_nothing_opens(run: Run) -> None:
     found = auditor.findings(run.ledger())
     assert found.unopened.count == 1
     assert "no recipient's key" in found.unopened.examples[0]
+
+
+def sealed_by_device(sealer: DeviceSealer, key: PrivateKey, value: bytes) -> Arrival:
+    published = sealer.seal("devices/dev-1/telemetry/main", value)
+    headers, sealed = SealedByDevice([key.public], 1).seal("dev-1", "devices/dev-1/telemetry/main", 1, published, 0.0)
+    told = {"mqtt-topic": b"devices/dev-1/telemetry/main", **dict(headers)}
+    return Arrival("telemetry", "dev-1", sealed, told, "t/0@0")
+
+
+def test_a_number_of_an_earlier_message_is_found(run: Run) -> None:
+    key = PrivateKey(X25519, b"k" * 32)
+    for n in (1, 2, 3):
+        run.send(n)
+    run.send(4, times=2)
+    auditor, sealer = Auditor(Opener([key])), DeviceSealer("dev-1", [key.public], os.urandom)
+    good = [sealed_by_device(sealer, key, run.values[n]) for n in (1, 2, 4)]
+    auditor.take([*good[:2], good[2], good[2]])
+    found = auditor.findings(run.ledger())
+    assert (found.sealed_by_device, found.repeated.count) == (4, 0)
+    auditor.take([sealed_by_device(DeviceSealer("dev-1", [key.public], os.urandom), key, run.values[3])])
+    assert auditor.findings(run.ledger()).repeated.examples == ["t/0@0: dev-1 3 is sealed as number 1"]

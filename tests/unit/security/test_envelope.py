@@ -100,7 +100,7 @@ def test_a_recipient_cannot_be_added_or_taken_away_unnoticed():
     ("headers", "reason"),
     [
         ({}, "not sealed"),
-        ({"seal": b"2", "seal-key": b"\x00"}, "format"),
+        ({"seal": b"3", "seal-key": b"\x00"}, "format"),
         ({"seal": b"1"}, "no seal-key"),
         ({"seal": b"1", "seal-key": b""}, "empty"),
         ({"seal": b"1", "seal-key": b"\x01abc"}, "cut short"),

@@ -4,70 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import os
 import re
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bridge import config
 from bridge.security import keys
 from bridge.security.envelope import Sealer
+from tests.support.own_hpke import KDF_AND_AEAD, open_base, public
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "sealed-payload-format.md"
-KDF_AND_AEAD = bytes.fromhex("00010002")
-
-
-def extract(suite: bytes, salt: bytes, label: bytes, secret: bytes) -> bytes:
-    """RFC 9180 §4, LabeledExtract with HKDF-SHA256 (RFC 5869)."""
-    return hmac.digest(salt or bytes(32), b"HPKE-v1" + suite + label + secret, "sha256")
-
-
-def expand(suite: bytes, key: bytes, label: bytes, info: bytes) -> bytes:
-    """RFC 9180 §4, LabeledExpand to 32 bytes: one round of HKDF-Expand."""
-    return hmac.digest(key, (32).to_bytes(2, "big") + b"HPKE-v1" + suite + label + info + b"\x01", "sha256")
-
-
-def exchange(scalar: bytes, point: bytes) -> bytes:
-    return X25519PrivateKey.from_private_bytes(scalar).exchange(X25519PublicKey.from_public_bytes(point))
-
-
-def public(scalar: bytes) -> bytes:
-    return X25519PrivateKey.from_private_bytes(scalar).public_key().public_bytes_raw()
-
-
-def shared_x25519(private: bytes, enc: bytes) -> bytes:
-    """RFC 9180 §4.1, Decap."""
-    suite = b"KEM\x00\x20"
-    secret = extract(suite, b"", b"eae_prk", exchange(private, enc))
-    return expand(suite, secret, b"shared_secret", enc + public(private))
-
-
-def shared_xwing(seed: bytes, enc: bytes) -> bytes:
-    """draft-connolly-cfrg-xwing-kem, Decapsulate."""
-    expanded = hashlib.shake_256(seed).digest(96)
-    lattice, scalar = MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), expanded[64:]
-    parts = (lattice.decapsulate(enc[:1088]), exchange(scalar, enc[1088:]), enc[1088:], public(scalar), b"\\.//^\\")
-    return hashlib.sha3_256(b"".join(parts)).digest()
-
-
-SHARED = {b"\x00\x20": (32, shared_x25519), b"\x64\x7a": (1120, shared_xwing)}
-
-
-def content_key(kem: bytes, private: bytes, wrapped: bytes, info: bytes) -> bytes:
-    """RFC 9180 §5.1 and §6.1, OpenBase."""
-    size, shared = SHARED[kem]
-    suite = b"HPKE" + kem + KDF_AND_AEAD
-    context = b"\x00" + extract(suite, b"", b"psk_id_hash", b"") + extract(suite, b"", b"info_hash", info)
-    secret = extract(suite, shared(private, wrapped[:size]), b"secret", b"")
-    key = expand(suite, secret, b"key", context)
-    nonce_info = (12).to_bytes(2, "big") + b"HPKE-v1" + suite + b"base_nonce" + context + b"\x01"
-    nonce = hmac.digest(secret, nonce_info, "sha256")[:12]
-    return AESGCM(key).decrypt(nonce, wrapped[size:], b"")
 
 
 def entries(block: bytes) -> dict[tuple[bytes, bytes], bytes]:
@@ -87,7 +36,7 @@ def read(
     device, topic, seq = record
     assert headers["seal"] == b"1"
     block, name = headers["seal-key"], device.encode()
-    key = content_key(kem, private, entries(block)[kem, key_id], b"busbridge/seal/1\x00" + name)
+    key = open_base(kem, private, entries(block)[kem, key_id], b"busbridge/seal/1\x00" + name)
     associated = seq.to_bytes(8, "big") + hashlib.sha256(block).digest() + len(name).to_bytes(2, "big") + name
     return AESGCM(key).decrypt(bytes(8) + value[:4], value[4:], associated + topic.encode())
 
@@ -131,7 +80,7 @@ def test_the_worked_example_is_true():
     assert public(private) == raw
     assert key_id.hex() == facts["key id"]
     info = b"busbridge/seal/1\x00" + facts["device"].encode()
-    assert content_key(b"\x00\x20", private, entries(block)[b"\x00\x20", key_id], info).hex() == facts["content key"]
+    assert open_base(b"\x00\x20", private, entries(block)[b"\x00\x20", key_id], info).hex() == facts["content key"]
     record = (facts["device"], facts["topic"], int(facts["seq"]))
     headers = {"seal": b"1", "seal-key": block}
     assert read(b"\x00\x20", key_id, private, headers, record, value) == facts["payload"].encode()
