@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from bridge.config_access import Acl as Acl
+
 Count = Annotated[int, msgspec.Meta(ge=1)]
 """How many of something: at least one."""
 Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
@@ -144,16 +146,6 @@ class Limits(msgspec.Struct, frozen=True):
     """Their payloads and names."""
     sessions: Count = 50_000
     """Clients known at once, connected or with a session that waits for them."""
-
-
-class Acl(msgspec.Struct, frozen=True):
-    """MQTT topic filters; `{device}` stands for the identity from the certificate.
-
-    A plain local broker (no routes, no `[state]`, only anonymous listeners) without this table allows everything.
-    """
-
-    publish: tuple[str, ...] = ("devices/{device}/#",)
-    subscribe: tuple[str, ...] = ("devices/{device}/#", "broadcast/#")
 
 
 class Lane(msgspec.Struct, frozen=True):

@@ -45,10 +45,23 @@ class DeviceFilter:
         """Whether everything that the topic filter with these levels can match also matches this one, for `device`."""
         return self._allows(levels, device, _covers_level)
 
+    def overlaps(self, device: str, levels: Sequence[str]) -> bool:
+        """Whether any topic matches both this filter, for `device`, and the topic filter with these levels."""
+        own = self._levels
+        if not (_reaches(own[0], levels[0]) and _reaches(levels[0], own[0])):
+            return False
+        for mine, theirs in zip(own, levels, strict=False):
+            if "#" in (mine, theirs):
+                return True
+            if "+" not in (mine, theirs) and mine.replace(PLACEHOLDER, device) != theirs:
+                return False
+        longer, length = (own, len(levels)) if len(own) > len(levels) else (levels, len(own))
+        return list(longer[length:]) in ([], ["#"])  # '#' also takes its parent level [MQTT-4.7.1-2]
+
     def _allows(self, levels: Sequence[str], device: str, takes: Callable[[str, str, str], bool]) -> bool:
         own = self._levels
-        if own[0] in ("+", "#") and levels[0].startswith("$"):
-            return False  # a leading wildcard does not reach $SYS and its like [MQTT-4.7.2-1]
+        if not _reaches(own[0], levels[0]):
+            return False
         if own[-1] == "#":
             own = own[:-1]  # '#' also takes its parent level [MQTT-4.7.1-2], hence the plain prefix
             if len(levels) < len(own):
@@ -56,6 +69,11 @@ class DeviceFilter:
         elif len(levels) != len(own):
             return False
         return all(takes(allowed, level, device) for allowed, level in zip(own, levels, strict=False))
+
+
+def _reaches(first: str, other: str) -> bool:
+    """A leading wildcard does not reach $SYS and its like [MQTT-4.7.2-1]."""
+    return first not in ("+", "#") or not other.startswith("$")
 
 
 def _takes_level(allowed: str, level: str, device: str) -> bool:

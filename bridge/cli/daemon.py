@@ -20,6 +20,17 @@ Topic = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="Who publishes it; with --route.")]
 Payload = Annotated[Path | None, typer.Option("--payload", help="A file with its payload; with --route.")]
+Access = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--acl", metavar="DEVICE TOPIC", help="Say whether the device may publish there, and which rule decides."
+    ),
+]
+Subscribe = Annotated[bool, typer.Option("--subscribe", help="Whether it may subscribe to it; with --acl.")]
+Roles = Annotated[
+    list[str] | None,
+    typer.Option("--role", help="A role it has by its certificate, beside the members file; with --acl."),
+]
 Connect = Annotated[bool, typer.Option("--connect", help="Go to Kafka, too: log in, topics, transactions.")]
 
 
@@ -42,6 +53,9 @@ def check(
     route: Topic = None,
     device: Device = "",
     payload: Payload = None,
+    acl: Access = None,
+    subscribe: Subscribe = False,
+    role: Roles = None,
 ) -> None:
     """Read the configuration and every file it names, and say what was found. Exit code 3: something is wrong.
 
@@ -50,8 +64,15 @@ def check(
       busbridge check --config busbridge.toml
       busbridge check --config busbridge.toml --connect
       busbridge check --config busbridge.toml --route devices/dev-1/telemetry/t --device dev-1 --payload sample.json
+      busbridge check --config busbridge.toml --acl dev-1 devices/dev-1/telemetry/t
+      busbridge check --config busbridge.toml --acl dev-1 'broadcast/#' --subscribe --role operator
     """
     loaded = load_config(config)
+    if acl is not None:
+        from bridge.cli.explain_acl import explain_acl
+
+        explain_acl(loaded, *acl, subscribe=subscribe, named=role or [])
+        return
     if route is not None:
         from bridge.cli.explain_route import explain_route
 
@@ -105,13 +126,17 @@ def _out_of_reach(config: Config, kafka: Kafka) -> list[str]:
 def _broken_files(config: Config) -> list[str]:
     from bridge.log.key_files import KeyUnusable, keys_of
     from bridge.schemas import of_routes
-    from bridge.security import keys, tls
+    from bridge.security import keys, members, tls
 
     wrong = []
     try:
         keys_of(config.queue, os.environ)
     except KeyUnusable as error:
         wrong.append(str(error))
+    try:
+        members.read_members(config.permissions)
+    except members.MembersError as error:
+        wrong.append(f"acl: {error}")
     for listener in config.listeners:
         try:
             if listener.tls is not None:

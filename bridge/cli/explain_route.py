@@ -18,16 +18,17 @@ _PARTITION = {"device": "by the device (murmur2)", "any": "any, in turn: no orde
 
 def explain_route(config: Config, topic: str, device: str, payload: Path | None) -> None:
     """Print it. Failure where the message would not reach its topic."""
+    from bridge.cli.explain_acl import load_acl
     from bridge.mqtt.topics import is_valid_name
     from bridge.routing import Routing
-    from bridge.security.acl import Acl
 
     if not device:
         raise Failure("--route needs --device: routes and permissions depend on who publishes", USAGE)
     if not is_valid_name(topic):
         raise Failure(f"{topic!r} is no topic name", USAGE)
-    if not Acl(config.permissions).may_publish(device, topic):
-        raise Failure(f"{device} may not publish on {topic} (acl.publish)", FOUND)
+    decision = load_acl(config).publishing(device, topic)
+    if not decision.allowed:
+        raise Failure(f"{device} may not publish on {topic}: {decision.rule}", FOUND)
     route = Routing(config.routes).route(device, topic)
     if route is None:
         typer.echo("no route takes it: it stays on the local broker")

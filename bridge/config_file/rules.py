@@ -10,7 +10,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from bridge.address import AddressError, is_loopback
-from bridge.config import KIB, Config, Kafka, KafkaSecurity, Lane, Listener, Route
+from bridge.config import KIB, Acl, Config, Kafka, KafkaSecurity, Lane, Listener, Route
+from bridge.config_access import Role
 from bridge.config_file.errors import Finding, KeyPath
 from bridge.config_file.route_rules import route_doubts, route_findings
 from bridge.device_filter import DeviceFilter
@@ -127,9 +128,17 @@ def _admin(config: Config) -> Iterator[Finding]:
 def _acl(config: Config) -> Iterator[Finding]:
     if config.acl is None:
         return
-    for key, filters in (("publish", config.acl.publish), ("subscribe", config.acl.subscribe)):
-        for index, topic_filter in enumerate(filters):
-            yield from _filter(("acl", key, index), topic_filter)
+    yield from _permissions(("acl",), config.acl)
+    for name, role in config.acl.roles.items():
+        yield from _permissions(("acl", "roles", name), role)
+    if config.acl.members_file is not None and not config.acl.roles:
+        yield Finding(("acl", "members_file"), "there is no role to be a member of", "an [acl.roles.NAME] table")
+
+
+def _permissions(path: KeyPath, rules: Acl | Role) -> Iterator[Finding]:
+    for key in ("publish", "subscribe", "deny_publish", "deny_subscribe"):
+        for index, topic_filter in enumerate(getattr(rules, key)):
+            yield from _filter((*path, key, index), topic_filter)
 
 
 def _routes(config: Config) -> Iterator[Finding]:

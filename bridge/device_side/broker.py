@@ -242,16 +242,15 @@ class Broker:
             reasons.append(Reason.SUCCESS if existed else Reason.NO_SUBSCRIPTION_EXISTED)
         return [int(reason) for reason in reasons]
 
-    def narrow(self) -> Iterator[tuple[str, str]]:
-        """Ends the subscriptions that are not allowed any more; yields client id and filter of each."""
-        for client in self.clients.values():
-            gone = [name for name in client.state.subscriptions if not self._acl.may_subscribe(client.device, name)]
-            for name in gone:
-                del client.state.subscriptions[name]
-                self._fan_out.unsubscribe(client, name)
-                yield client.state.client_id, name
-            if gone and client.state.expiry_s:
-                self._kept.store(client.state, gone=client.connection is None)
+    def narrow(self, client: Client) -> list[str]:
+        """Ends the client's subscriptions that are not allowed any more; returns their filters."""
+        gone = [name for name in client.state.subscriptions if not self._acl.may_subscribe(client.device, name)]
+        for name in gone:
+            del client.state.subscriptions[name]
+            self._fan_out.unsubscribe(client, name)
+        if gone and client.state.expiry_s:
+            self._kept.store(client.state, gone=client.connection is None)
+        return gone
 
     def connected(self) -> Iterator[Connection]:
         """Every client's connection."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-Table = Literal["meta", "documents", "sessions", "queues", "exchanges", "wills", "retained"]
-_TABLES: tuple[Table, ...] = ("meta", "documents", "sessions", "queues", "exchanges", "wills", "retained")
+Table = Literal["meta", "documents", "sessions", "queues", "exchanges", "wills", "retained", "units"]
+_TABLES: tuple[Table, ...] = ("meta", "documents", "sessions", "queues", "exchanges", "wills", "retained", "units")
 Changes = dict[tuple[Table, str], bytes | None]
 """By table and key; None removes."""
 

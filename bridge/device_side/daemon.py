@@ -42,6 +42,7 @@ from bridge.device_side.supervisor import BusSide
 from bridge.device_side.sys_topics import SysTopics
 from bridge.device_side.systemd import Notifier
 from bridge.device_side.timekeeper import Timekeeper
+from bridge.device_side.units import Units
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.device_side.wills import Wills
 from bridge.log.doorbell import Note
@@ -60,6 +61,7 @@ from bridge.schemas.of_routes import open_registry, schemas_of
 from bridge.schemas.schema import SchemaError
 from bridge.security.acl import Acl
 from bridge.security.keys import KeyFileError
+from bridge.security.members import MembersError, read_members
 
 _log = logging.getLogger(__name__)
 DONE, FAILED = 0, 1
@@ -84,7 +86,16 @@ async def _run(config: Config, config_path: Path, clock: Clock) -> int:
         with DirectoryLock(config.gateway.data_dir):
             daemon = Daemon(config, config_path, asyncio.get_running_loop(), clock)
             return await daemon.run()
-    except (SchemaError, CannotListen, CannotServe, Locked, ColdStoreFailure, KeyFileError, LogError) as error:
+    except (
+        SchemaError,
+        CannotListen,
+        CannotServe,
+        Locked,
+        ColdStoreFailure,
+        KeyFileError,
+        MembersError,
+        LogError,
+    ) as error:
         _log.critical("cannot start: %s", error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -99,7 +110,7 @@ class Daemon:
         """Recovers what is on disk and binds the ports; nothing is accepted yet.
 
         Raises:
-            CannotListen, ColdStoreFailure, KeyFileError, LogError, OSError: what stands in the way.
+            CannotListen, ColdStoreFailure, KeyFileError, MembersError, LogError, OSError: what stands in the way.
         """
         self._config = config
         self._loop = loop
@@ -109,7 +120,8 @@ class Daemon:
         self._notifier = Notifier(os.environ)
         self._tasks: set[asyncio.Task[None]] = set()
         data = config.gateway.data_dir
-        acl = Acl(config.permissions)
+        members = read_members(config.permissions)
+        acl = Acl(config.permissions, members)
         self._keys = keys_of(config.queue, os.environ)
         claim(data / "uplink", config.gateway.id, config.gateway.renamed_from)
         self._cold = ColdStore(data / "cold.sqlite", self._failed_elsewhere)
@@ -134,7 +146,10 @@ class Daemon:
             DownlinkReader(data / "downlink", self._devices, self._keys) if self._devices is not None else None
         )
         self._wills = Wills(self._pipeline.will, self._cold)
-        self._desk = FrontDesk(loop, config, self._broker, self._pipeline, self._devices, self._clock, self._wills)
+        self._units = Units(acl, self._cold)
+        self._desk = FrontDesk(
+            loop, config, self._broker, self._pipeline, self._devices, self._clock, self._wills, acl, self._units
+        )
         command = (sys.executable, "-m", "bridge.bus_side.main", "--config", str(config_path))
         self._bus_side = BusSide(loop, config.supervisor, command, positions=self._positions, on_note=self._on_note)
         limits = fitting(config.limits, raise_limit())
@@ -143,7 +158,7 @@ class Daemon:
         self._ports = [
             ListeningPort(loop, listener, limits, admission, self._pool, self._welcome) for listener in config.listeners
         ]
-        self._reload = Reload(config, config_path, self._ports, acl, keys, self._desk)
+        self._reload = Reload(config, config_path, self._ports, acl, members, keys, self._desk)
         self._overview = self._look_over()
         self._admin = AdminServer(config.admin, data, self._overview.status)
 
@@ -153,6 +168,7 @@ class Daemon:
             self._pipeline.exchanges.abandon(device)
         self._restore_documents()
         self._wills.restore(self._broker.clients, self._loop.time())
+        self._units.retain_only(self._broker.clients)
         for number, act in (
             (signal.SIGTERM, self._stop.set),
             (signal.SIGINT, self._stop.set),

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bridge.config import Config
@@ -22,6 +22,7 @@ from bridge.device_side.listener import Admitted
 from bridge.device_side.pipeline import Pipeline
 from bridge.device_side.sealers import Sealers
 from bridge.device_side.sys_topics import SysTopics
+from bridge.device_side.units import Units
 from bridge.device_side.wills import Wills
 from bridge.mqtt.events import (
     ConnectRequested,
@@ -34,6 +35,7 @@ from bridge.mqtt.events import (
 )
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.subscription import Subscription
+from bridge.security.acl import Acl
 
 _log = logging.getLogger(__name__)
 REVOKED = "revoked"
@@ -56,6 +58,8 @@ class FrontDesk:
         devices: Devices | None,
         clock: Clock,
         wills: Wills,
+        acl: Acl,
+        units: Units,
     ) -> None:
         """Args:
         loop: the process's event loop.
@@ -65,6 +69,8 @@ class FrontDesk:
         devices: the documents; None where no state topic is configured.
         clock: for the presence's last_seen.
         wills: what clients leave.
+        acl: judges wills when they are left.
+        units: what their certificates say beside their names.
         """
         self.loop = loop
         self.connections: set[Connection] = set()
@@ -77,6 +83,8 @@ class FrontDesk:
         self._devices = devices
         self._clock = clock
         self._wills = wills
+        self._acl = acl
+        self._units = units
         self._gone: Counter[str] = Counter()
         """Traffic of the connections that have ended, and how many there ever were."""
         self._to_flush: list[Connection] = []
@@ -165,6 +173,8 @@ class FrontDesk:
             self._wills.discarded(client.device)
         else:
             self._wills.left(client.device, last_will, self.loop.time(), session_over=session_over)
+        if session_over:
+            self._units.forget(client.device)
         if self._devices is not None and reason != TAKEN_OVER:
             idle_ns = int((self.loop.time() - connection.last_received) * 1e9)
             self._devices.offline(client.device, reason, self._clock.wall_ns() - idle_ns)
@@ -183,8 +193,12 @@ class FrontDesk:
         """The ACL has changed: subscriptions that it does not allow any more end, the next message is judged anew."""
         for connection in self.connections:
             connection.ways.clear()
-        for client_id, topic_filter in self._broker.narrow():
-            _log.warning("ended device=%s: its subscription %s is not allowed any more", client_id, topic_filter)
+        for client in self._broker.clients.values():
+            self._narrow(client)
+
+    def _narrow(self, client: Client) -> None:
+        for topic_filter in self._broker.narrow(client):
+            _log.warning("ended device=%s: its subscription %s is not allowed any more", client.device, topic_filter)
 
     def seal_with(self, sealers: Sealers) -> None:
         """Payloads are sealed with these from now on."""
@@ -206,6 +220,7 @@ class FrontDesk:
             for client_id in self._broker.expire():
                 self._wills.session_over(client_id)
                 self._pipeline.exchanges.abandon(client_id)
+                self._units.forget(client_id)
 
     async def tell_figures(self, topics: SysTopics, interval_s: float) -> None:
         """Has `$SYS/broker/…` say how things are. Runs until cancelled."""
@@ -247,7 +262,9 @@ class FrontDesk:
     def _connect(self, connection: Connection, event: ConnectRequested) -> bool:
         self._gone["connections"] += 1
         client_id = event.client_id or connection.identity or assigned_client_id()
-        refusal = self._refusal(connection, event, client_id)
+        admitted = self._admitted.get(connection)
+        units = admitted.units if admitted is not None else ()
+        refusal = self._refusal(connection, event, client_id, units)
         if refusal is not None:
             reason, why = refusal
             _log.warning("refused device=%s peer=%s: %s", connection.identity or client_id, connection.peer, why)
@@ -258,9 +275,12 @@ class FrontDesk:
             return False
         client, present = self._broker.open_session(event, client_id)
         if present:
+            self._units.enrol(client_id, units)
             self._wills.resumed(client_id)
+            self._narrow(client)  # (its certificate may be another)
         else:
-            self._wills.session_over(client_id)
+            self._wills.session_over(client_id)  # judged by what its own certificate said
+            self._units.enrol(client_id, units)
         self._wills.connected(client_id, event.will)
         client.connection, connection.client, connection.device = connection, client, client.device
 
@@ -286,7 +306,9 @@ class FrontDesk:
             self._broker.when_stored(stored)
         return True
 
-    def _refusal(self, connection: Connection, event: ConnectRequested, client_id: str) -> tuple[Reason, str] | None:
+    def _refusal(
+        self, connection: Connection, event: ConnectRequested, client_id: str, units: Sequence[str]
+    ) -> tuple[Reason, str] | None:
         """Why this CONNECT is turned away; None: it is not."""
         if self._stopping:
             return Reason.SERVER_SHUTTING_DOWN, "the gateway is stopping"
@@ -297,7 +319,17 @@ class FrontDesk:
             return Reason.CLIENT_IDENTIFIER_NOT_VALID, "no client id and no clean session [MQTT-3.1.3-8]"
         if not self._broker.has_room(client_id):
             return Reason.QUOTA_EXCEEDED, f"{self._limits.sessions} clients are known already"
-        return None
+        return self._will_refusal(event, client_id, units)
+
+    def _will_refusal(self, event: ConnectRequested, client_id: str, units: Sequence[str]) -> tuple[Reason, str] | None:
+        """A will that could not be published is refused while there is somebody to be told (MQTT5 §3.2.2.2)."""
+        if event.will is None:
+            return None
+        topic = event.will.message.topic
+        decision = self._acl.publishing(client_id, topic, self._acl.roles(client_id, units))
+        if decision.allowed:
+            return None
+        return Reason.NOT_AUTHORIZED, f"its will may not be published on {topic} ({decision.rule})"
 
     def _admit(self, connection: Connection, client: Client, event: ConnectRequested, *, present: bool) -> None:
         """CONNACK, now that what it promises is durable; then what waited for the client and what it sent meanwhile."""

@@ -50,6 +50,11 @@ class Admitted:
         """The device id in the certificate."""
         return self._peer.device
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The organizational units in it, which may be roles."""
+        return self._peer.units
+
     def objection(self, now_s: float) -> str | None:
         """Why it would not be let in now (seconds since the epoch), in plain words; None: it would."""
         trust = self._port.trust

@@ -1,7 +1,8 @@
 """Reload: what can be read again while the daemon runs, on SIGHUP and when its files have been replaced.
 
-Certificates, CA and revocation list of each listener, the readers' public keys, `[acl]`, who the readers are. What
-cannot be used is named in the log, and what was in force stays so. Nobody is touched whom the change does not concern.
+Certificates, CA and revocation list of each listener, the readers' public keys, `[acl]` and the members of its roles,
+who the readers are. What cannot be used is named in the log, and what was in force stays so. Nobody is touched whom
+the change does not concern.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any, Protocol
 import msgspec
 
 from bridge import config_file
+from bridge.config import Acl as AclRules
 from bridge.config import Config, Route
 from bridge.device_side.file_watch import FileWatch
 from bridge.device_side.listener import CannotListen, ListeningPort
 from bridge.device_side.sealers import Keys, Sealers, make_sealers, read_keys
-from bridge.security.acl import Acl
+from bridge.security.acl import Acl, Members
 from bridge.security.keys import KeyFileError
+from bridge.security.members import MembersError, read_members
 
 _log = logging.getLogger(__name__)
 LOOK_S = 0.25
@@ -44,13 +47,21 @@ class Reload:
     """One for the daemon."""
 
     def __init__(
-        self, config: Config, path: Path, ports: Sequence[ListeningPort], acl: Acl, keys: Keys, concerned: Concerned
+        self,
+        config: Config,
+        path: Path,
+        ports: Sequence[ListeningPort],
+        acl: Acl,
+        members: Members,
+        keys: Keys,
+        concerned: Concerned,
     ) -> None:
         """Args:
         config: what is in force.
         path: the file it was read from.
         ports: whose certificates are read again.
         acl: takes new rules in place.
+        members: of its roles, as they are in force.
         keys: the recipients' public keys that are in force.
         concerned: is told what has changed.
         """
@@ -58,6 +69,7 @@ class Reload:
         self._path = path
         self._ports = ports
         self._acl = acl
+        self._members = members
         self._readers = _readers(config, keys)
         self._concerned = concerned
         self._turn = asyncio.Lock()
@@ -82,7 +94,13 @@ class Reload:
 
     def _files(self) -> tuple[Path, ...]:
         keys = [recipient.public_key for recipient in self._config.recipients.values()]
-        return (self._path, *keys, *(file for port in self._ports for file in port.files))
+        members = self._config.permissions.members_file if self._config.permissions is not None else None
+        return (
+            self._path,
+            *keys,
+            *(() if members is None else (members,)),
+            *(file for port in self._ports for file in port.files),
+        )
 
     async def _certificates(self, port: ListeningPort) -> None:
         try:
@@ -99,17 +117,28 @@ class Reload:
             for error in errors.errors:
                 _log.error("kept the old configuration: %s", error)
             return
-        permissions = msgspec.structs.replace(self._config, acl=read.acl).permissions
-        if permissions != self._config.permissions:
-            self._acl.replace(permissions)
-            _log.info("acl has changed and is in force")
-            self._concerned.narrow()
-        changes: dict[str, Any] = {"acl": read.acl}
+        changes: dict[str, Any] = {}
+        if await self._permissions(msgspec.structs.replace(self._config, acl=read.acl).permissions):
+            changes["acl"] = read.acl
         if _but_recipients(read) == _but_recipients(self._config):
             changes |= {"routes": read.routes, "recipients": read.recipients}
         self._config = msgspec.structs.replace(self._config, **changes)
         if later := _changed(self._config, read):
             _log.warning("changed in %s, in force from the next start on: %s", self._path, ", ".join(sorted(later)))
+
+    async def _permissions(self, wanted: AclRules | None) -> bool:
+        """Puts other rules or role members into force. False: they cannot be used."""
+        try:
+            members = await asyncio.to_thread(read_members, wanted)
+        except MembersError as error:
+            _log.error("kept the old acl: %s", error)
+            return False
+        if (wanted, members) != (self._config.permissions, self._members):
+            self._acl.replace(wanted, members)
+            self._members = members
+            _log.info("acl has changed and is in force")
+            self._concerned.narrow()
+        return True
 
     async def _recipients(self) -> None:
         try:

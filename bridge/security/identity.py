@@ -64,7 +64,7 @@ def device_named_in(holder: x509.Certificate | x509.CertificateSigningRequest, w
         IdentityError: as there.
         ValueError, x509.DuplicateExtension: it cannot be read.
     """
-    names = _uri_names(holder) or _common_names(holder)
+    names = _uri_names(holder) or _names(holder, NameOID.COMMON_NAME)
     if not names:
         raise IdentityError(f"{what} has neither a common name nor a URI {URI_PREFIX}ID")
     if len(names) > 1:
@@ -72,15 +72,20 @@ def device_named_in(holder: x509.Certificate | x509.CertificateSigningRequest, w
     return check_device_id(names[0])
 
 
-def _uri_names(holder: x509.Certificate | x509.CertificateSigningRequest) -> list[str]:
+def units_named_in(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Return the organizational units (OU) of its subject, which may be roles."""
+    return _names(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME)
+
+
+def _uri_names(holder: x509.Certificate | x509.CertificateSigningRequest) -> tuple[str, ...]:
     try:
         names = holder.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return []
+        return ()
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    return [uri.removeprefix(URI_PREFIX) for uri in uris if uri.startswith(URI_PREFIX)]
+    return tuple(uri.removeprefix(URI_PREFIX) for uri in uris if uri.startswith(URI_PREFIX))
 
 
-def _common_names(holder: x509.Certificate | x509.CertificateSigningRequest) -> list[str]:
-    values = (attribute.value for attribute in holder.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
-    return [value if isinstance(value, str) else value.decode("utf-8", "replace") for value in values]
+def _names(holder: x509.Certificate | x509.CertificateSigningRequest, kind: x509.ObjectIdentifier) -> tuple[str, ...]:
+    values = (attribute.value for attribute in holder.subject.get_attributes_for_oid(kind))
+    return tuple(value if isinstance(value, str) else value.decode("utf-8", "replace") for value in values)

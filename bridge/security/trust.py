@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bridge import config
-from bridge.security.identity import device_from_certificate
+from bridge.security.identity import device_from_certificate, units_named_in
 
 _ISSUERS = 64
 """CA certificates of which is remembered what they are: there are few, and every device brings them."""
@@ -43,6 +43,8 @@ class Peer(msgspec.Struct, frozen=True):
     """When its certificate does, seconds since the epoch."""
     chain: tuple[Link, ...]
     """Its own certificate first, the trusted CA's last."""
+    units: tuple[str, ...] = ()
+    """The organizational units that its certificate names."""
 
 
 class Trust:
@@ -94,7 +96,8 @@ def peer_of(sock: ssl.SSLSocket) -> Peer:
     own, *issuers = _verified_chain(sock)
     device = device_from_certificate(own)
     certificate = x509.load_der_x509_certificate(own)
-    return Peer(device, certificate.not_valid_after_utc.timestamp(), (_link(own), *map(_link_of_issuer, issuers)))
+    chain = (_link(own), *map(_link_of_issuer, issuers))
+    return Peer(device, certificate.not_valid_after_utc.timestamp(), chain, units_named_in(certificate))
 
 
 def _verified_chain(sock: ssl.SSLSocket) -> Sequence[bytes]:

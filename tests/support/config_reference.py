@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from bridge import config
+from bridge import config, config_access
 from bridge.config_file.shape import bounds, unit_of, unwrapped
 from bridge.units import format_duration, format_rate, format_size
 
@@ -66,6 +66,8 @@ def _kind(hint: Any) -> str:
         return ", ".join(f'`"{choice}"`' for choice in get_args(hint))
     if get_origin(hint) is tuple:
         return f"array, each {_kind(get_args(hint)[0])}"
+    if get_origin(hint) is dict:
+        return "tables by name"
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return "table"
     kind = {"address": "HOST:PORT"}.get(unit_of(notes), unit_of(notes)) or _KINDS[hint]
@@ -76,7 +78,7 @@ def _default(field: msgspec.structs.FieldInfo, hint: Any) -> str:
     if field.required:
         return "**required**"
     value, (_, notes) = field.default, unwrapped(hint)
-    if value is None:
+    if value is None or field.default_factory is dict:
         return "none"
     if isinstance(value, msgspec.Struct):
         return "see its section"
@@ -100,7 +102,7 @@ def _toml(value: object) -> str:
 def _meanings() -> dict[tuple[str, str], str]:
     """Return the docstring below each field, by class and field: only the source has them."""
     found: dict[tuple[str, str], str] = {}
-    for cls in ast.parse(inspect.getsource(config)).body:
+    for cls in ast.parse(inspect.getsource(config) + inspect.getsource(config_access)).body:
         if isinstance(cls, ast.ClassDef):
             for field, text in zip(cls.body, cls.body[1:], strict=False):
                 match field, text:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -17,8 +18,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 DAY = datetime.timedelta(days=1)
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def _name(common_name: str, units: Sequence[str] = ()) -> x509.Name:
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
+    return x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -59,9 +61,13 @@ class Authority:
         starts: datetime.timedelta = -DAY,
         ends: datetime.timedelta = 30 * DAY,
         into: Path | None = None,
+        *,
+        units: Sequence[str] = (),
+        names: x509.SubjectAlternativeName | None = None,
+        usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
     ) -> Path:
         """A device's certificate and key in one file, `ID.pem`; valid from `starts` to `ends`, counted from now."""
-        certificate, key = self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, starts, ends)
+        certificate, key = self._issue(name, usage, starts, ends, names, units)
         path = (into or self.directory) / f"{name}.pem"
         path.touch(mode=0o600)
         path.write_bytes(certificate + key)
@@ -102,9 +108,10 @@ class Authority:
         starts: datetime.timedelta,
         ends: datetime.timedelta,
         names: x509.SubjectAlternativeName | None = None,
+        units: Sequence[str] = (),
     ) -> tuple[bytes, bytes]:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(_name(name), key.public_key(), starts, ends)
+        builder = self._builder(_name(name, units), key.public_key(), starts, ends)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         own = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import config
+from bridge.config_access import Role
 from bridge.security.acl import Acl
 
 
@@ -127,3 +128,66 @@ def test_without_rules_everything_is_allowed_but_the_broker_s_own_figures() -> N
     assert all(everyone.may_publish("d", topic) for topic in ("a", "$a/b", "devices/other/x", "/", "$SYSTEM"))
     assert not everyone.may_publish("d", "$SYS/broker/version")
     assert all(everyone.may_subscribe("d", wanted) for wanted in ("#", "$SYS/#", "$share/g/+/x", "devices/other/#"))
+
+
+@given(filters.filter(lambda f: f != [""]), filters)
+def test_a_denial_hits_every_filter_that_shares_a_topic_with_it(denied, requested):
+    rules = Acl(config.Acl(subscribe=("#", "$x/#"), deny_subscribe=("/".join(denied),)))
+    shared = any(matches(denied, topic) and matches(requested, topic) for topic in TOPICS)
+    decision = rules.subscribing("dev", "/".join(requested))
+    assert decision.rule.startswith("acl.deny_subscribe") == shared
+    assert not (shared and decision.allowed)
+
+
+@given(filters.filter(lambda f: f != [""]), topics)
+def test_a_denial_of_publishing_goes_before_what_allows_it(denied, topic):
+    rules = Acl(config.Acl(publish=("#", "$x/#"), deny_publish=("/".join(denied),)))
+    assert rules.may_publish("dev", "/".join(topic)) == (not matches(denied, topic))
+
+
+ROLES = config.Acl(
+    publish=("devices/{device}/#",),
+    subscribe=("devices/{device}/#",),
+    deny_publish=("devices/+/locked",),
+    roles={
+        "operator": Role(ou=("Operations", "Field"), publish=("devices/+/set", "devices/+/locked"), subscribe=("#",)),
+        "guest": Role(deny_publish=("devices/{device}/telemetry/#",), deny_subscribe=("devices/+/secret",)),
+    },
+)
+
+
+def test_a_role_adds_what_it_allows_and_takes_what_it_denies():
+    rules = Acl(ROLES, {"guest": frozenset({"dev-2"})})
+    rules.enrol("dev-1", ["Sales", "Field"])
+    rules.enrol("dev-2", ["Operations"])
+    assert [rules.roles(device) for device in ("dev-1", "dev-2", "dev-3")] == [("operator",), ("operator", "guest"), ()]
+    assert rules.publishing("dev-1", "devices/x/set").rule == 'acl.roles.operator.publish[0] "devices/+/set"'
+    assert rules.publishing("dev-3", "devices/x/set").rule == "no rule allows it"
+    assert rules.publishing("dev-1", "devices/x/locked").rule == 'acl.deny_publish[0] "devices/+/locked"'
+    assert rules.publishing("dev-1", "devices/dev-1/telemetry/t").allowed
+    assert not rules.publishing("dev-2", "devices/dev-2/telemetry/t").allowed
+    assert rules.may_subscribe("dev-1", "#")
+    assert rules.subscribing("dev-2", "#").rule == 'acl.roles.guest.deny_subscribe[0] "devices/+/secret"'
+    assert rules.may_subscribe("dev-2", "broadcast/#")
+
+
+def test_roles_are_those_of_the_last_certificate():
+    rules = Acl(ROLES)
+    rules.enrol("dev-1", ["Field"])
+    assert rules.roles("dev-1", ["Sales"]) == ()
+    assert rules.may_publish("dev-1", "devices/x/set")
+    rules.enrol("dev-1", [])
+    assert not rules.may_publish("dev-1", "devices/x/set")
+    assert rules.publishing("dev-1", "devices/x/set", ["operator"]).allowed
+
+
+def test_nobody_publishes_the_broker_s_own_figures_whatever_the_rules_say():
+    assert acl("$SYS/#").publishing("d", "$SYS/broker/version").rule == "topics below $SYS are the broker's own"
+    assert acl("$SYS/#").may_subscribe("d", "$SYS/broker/#")
+
+
+def test_rules_that_cannot_be_compiled_leave_the_old_ones():
+    rules = acl("a/#")
+    with pytest.raises(ValueError, match="filter"):
+        rules.replace(config.Acl(publish=("b",), roles={"r": Role(deny_publish=("#/a",))}))
+    assert rules.may_publish("d", "a/b")
