@@ -399,6 +399,8 @@ class State(msgspec.Struct, frozen=True):
     document_max_bytes: Size = 256 * KIB
     depth_max: Annotated[int, msgspec.Meta(ge=1, le=200)] = 64
     """Objects and arrays nested in each other, in what a device reports and in what is desired of it."""
+    lease: Annotated[Duration, msgspec.Meta(ge=3)] = 60.0
+    """How long this gateway's word that a device is online holds without being renewed (it is at a third of that)."""
 
 
 class Downlink(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from bridge.log.log_id import load_or_create_log_id
 from bridge.log.queue_key import Keyring
 
 _log = logging.getLogger(__name__)
+_CATCH_UP_LOOK_S = 0.01
 
 
 class Forwarder:
@@ -83,6 +84,13 @@ class Forwarder:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._save_now_and_then())
             tasks.create_task(self._forward_for_ever())
+
+    async def catch_up(self, name: str) -> None:
+        """Returns when what is committed in that lane is forwarded, or the sink is not there to take it."""
+        while self._link.is_connected and name in self._lanes:
+            if (self._lanes[name].done or 0) >= self._bell.committed[name]:
+                return
+            await asyncio.sleep(_CATCH_UP_LOOK_S)
 
     async def finish_write(self) -> None:
         """Returns when no write is going on; none begins any more."""

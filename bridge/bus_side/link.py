@@ -41,6 +41,11 @@ class Link:
         """What is counted as it comes about."""
         return self._health.figures
 
+    @property
+    def is_connected(self) -> bool:
+        """As far as is known."""
+        return self._health.state == "connected"
+
     def trying(self, what: str) -> None:
         """`what` is about to be tried, in plain words."""
         self._health.tried, self._health.tried_what = self._now_s(), what

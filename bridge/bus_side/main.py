@@ -114,7 +114,8 @@ async def serve(config: Config, doorbell: Doorbell, noise: Noise, through: Calla
     try:
         await _until(stop, works)
     finally:
-        await _end(works, forwarder, downlink, config.supervisor.stop_timeout / 3)
+        last = config.state.lane if config.state is not None and stop.is_set() else None
+        await _end(works, forwarder, downlink, config.supervisor.stop_timeout / 3, last)
         await asyncio.to_thread(letters.close)
         bell.close()
 
@@ -130,10 +131,17 @@ async def _until(stop: asyncio.Event, works: list[asyncio.Task[None]]) -> None:
 
 
 async def _end(
-    works: list[asyncio.Task[None]], forwarder: Forwarder, downlink: DownlinkLog | None, limit_s: float
+    works: list[asyncio.Task[None]],
+    forwarder: Forwarder,
+    downlink: DownlinkLog | None,
+    limit_s: float,
+    last: str | None,
 ) -> None:
+    """`last`: a lane whose records are to go out before; those say that the gateway was stopped, and its devices."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limit_s):
+            if last is not None:
+                await forwarder.catch_up(last)
             await forwarder.finish_write()
     for work in works:
         work.cancel()

@@ -83,3 +83,11 @@ def rfc3339(wall_ns: int) -> str:
     """UTC with milliseconds, RFC 3339."""
     moment = datetime.datetime.fromtimestamp(wall_ns // 1_000_000 / 1000, datetime.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def wall_ns_of(instant: str) -> int:
+    """The Unix nanoseconds of an RFC 3339 instant. Raises ValueError: it is none."""
+    moment = datetime.datetime.fromisoformat(instant)
+    if moment.tzinfo is None:
+        raise ValueError(f"{instant!r} has no offset from UTC")
+    return round(moment.timestamp() * 1000) * 1_000_000

@@ -29,6 +29,7 @@ from bridge.device_side.connection import Connection, Stream
 from bridge.device_side.devices import Devices
 from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.front_desk import FrontDesk
+from bridge.device_side.gateway_record import GatewayRecord
 from bridge.device_side.listener import Admitted, CannotListen, ListeningPort
 from bridge.device_side.lock import DirectoryLock, Locked
 from bridge.device_side.open_files import fitting, raise_limit
@@ -142,6 +143,7 @@ class Daemon:
         )  # fmt: skip
         self._devices = self._open_devices()
         self._pipeline.devices = self._devices
+        self._gateway_record = self._open_gateway_record()
         self._downlink = (
             DownlinkReader(data / "downlink", self._devices, self._keys) if self._devices is not None else None
         )
@@ -184,6 +186,8 @@ class Daemon:
             self._spawn(self._desk.tell_figures(topics, interval_s))
         self._spawn(self._relieve_regularly())
         self._spawn(self._keep_time())
+        if self._gateway_record is not None:
+            self._spawn(self._gateway_record.keep())
         if self._downlink is not None:
             self._spawn(self._save_downlink_cursor(self._downlink))
         if self._notifier.watchdog_interval:
@@ -220,6 +224,8 @@ class Daemon:
         for port in self._ports:
             port.close()
         self._desk.stop()
+        if self._gateway_record is not None:
+            self._gateway_record.release()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -271,10 +277,19 @@ class Daemon:
             retain=lambda topic, body: self._broker.publish(Message(topic, body, qos=1, retain=True), None),
         )
 
+    def _open_gateway_record(self) -> GatewayRecord | None:
+        if self._config.state is None:
+            return None
+        return GatewayRecord(self._config, self._uplink, self._clock, epoch=self._epoch, version=version("busbridge"))
+
     def _restore_documents(self) -> None:
-        """Takes over the documents of records that the cold store does not have yet."""
-        if self._devices is None:
+        """Takes over the documents of records that the cold store does not have yet.
+
+        The gateway's own record goes first: what its last life said of devices is not believed from then on.
+        """
+        if self._devices is None or self._gateway_record is None:
             return
+        self._gateway_record.renew()
         lane = self._devices.lane
         directory = self._config.gateway.data_dir / "uplink" / lane.name
         position = max(self._devices.position_in_store(self._log_id), oldest_position(directory))

@@ -6,6 +6,7 @@ the cold store may be behind the log, never ahead, and the log's tail makes up f
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from typing import Literal
@@ -13,7 +14,8 @@ from typing import Literal
 import msgspec
 
 from bridge.config import State
-from bridge.device_side.clock import Clock, rfc3339
+from bridge.device_side.arrival import UNKNOWN, Arrival
+from bridge.device_side.clock import Clock, rfc3339, wall_ns_of
 from bridge.device_side.cold import ColdStore
 from bridge.device_side.documents import (
     DesiredState,
@@ -27,12 +29,13 @@ from bridge.device_side.documents import (
 )
 from bridge.device_side.uplink import Lane
 from bridge.log.errors import LogFull, RecordTooLarge
-from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, Record, encode, encode_context
+from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, GATEWAYS, Record, decode_context, encode, encode_context
 
 _log = logging.getLogger(__name__)
 _encode_document = msgspec.json.Encoder().encode
 _decode_document = msgspec.json.Decoder(Document).decode
 _decode_patch = msgspec.json.Decoder(dict[str, object]).decode
+_MS = 1_000_000
 POSITION_KEY = "state-position"
 """In the cold store's `meta`: LOG-ID:POSITION; documents in the state lane's records before it are in the store."""
 
@@ -91,7 +94,7 @@ class Devices:
         Devices find what is desired of them; those who were connected when the last daemon ended are not any more.
         """
         for record in tail:
-            if record.kind == DOCUMENT:
+            if record.kind == DOCUMENT and not decode_context(record.context)[0].startswith(GATEWAYS):
                 document = _decode_document(record.payload)
                 self._documents[document.device] = document
                 self._cold.put("documents", document.device, record.payload)
@@ -103,18 +106,34 @@ class Devices:
     def get(self, device: str) -> Document | None:
         return self._documents.get(device)
 
-    def online(self, device: str) -> None:
+    def online(self, device: str, arrival: Arrival = UNKNOWN) -> None:
         """The device is connected."""
-        now = self._clock.instant()
-        self._change(with_presence(self._document(device), self._presence("online", now, now, None)))
+        document = self._document(device)
+        now_ns = self._clock.wall_ns()
+        now = self._after(document.presence, now_ns)
+        self._change(
+            with_presence(
+                document,
+                Presence(
+                    "online", now, now, None, self._gateway, self._epoch,
+                    lease_until=rfc3339(now_ns + int(self._settings.lease * 1e9)), connected=now,
+                    address=arrival.address, protocol=arrival.protocol, session=arrival.session,
+                ),
+            )
+        )  # fmt: skip
 
     def offline(self, device: str, reason: str, last_seen_ns: int | None) -> None:
         """The device went; `last_seen_ns` is wall clock, None: as the document says."""
         document = self._document(device)
-        seen = document.presence.last_seen if document.presence else self._clock.instant()
-        if last_seen_ns is not None:
-            seen = rfc3339(last_seen_ns)
-        self._change(with_presence(document, self._presence("offline", self._clock.instant(), seen, reason)))
+        before, now = document.presence, self._clock.instant()
+        if before is None:
+            before = Presence("offline", now, now, reason, self._gateway, self._epoch, connected=now)
+        seen = rfc3339(last_seen_ns) if last_seen_ns is not None else before.last_seen
+        gone = msgspec.structs.replace(
+            before, state="offline", since=now, last_seen=seen, reason=reason, lease_until=None,
+            gateway=self._gateway, gateway_epoch=self._epoch,
+        )  # fmt: skip
+        self._change(with_presence(document, gone))
 
     def report(
         self, device: str, payload: bytes, done: Callable[[], None] | None, *, packet_id: int, effect: object
@@ -166,8 +185,12 @@ class Devices:
     def _document(self, device: str) -> Document:
         return self._documents.get(device) or Document(device)
 
-    def _presence(self, state: str, since: str, seen: str, reason: str | None) -> Presence:
-        return Presence(state, since, seen, reason, self._gateway, self._epoch)
+    def _after(self, known: Presence | None, now_ns: int) -> str:
+        """Now; but later than the connection known so far, which a clock that was set back would make the newer one."""
+        with contextlib.suppress(ValueError):
+            if known is not None and known.connected is not None:
+                now_ns = max(now_ns, wall_ns_of(known.connected) + _MS)
+        return rfc3339(now_ns)
 
     def _change(self, document: Document) -> None:
         """Presence does not wait: with the lane full the document changes here and is written when there is room."""

@@ -13,17 +13,30 @@ State = dict[str, Any]
 
 
 class Presence(msgspec.Struct):
-    """Whether the device is connected; times are RFC 3339 in UTC with milliseconds."""
+    """Whether the device is connected; times are RFC 3339 in UTC with milliseconds.
+
+    docs/device-document.schema.json says what each field may hold, docs/device-state.md how to read them.
+    """
 
     state: str
     """`online`, `offline` or `unknown`."""
     since: str
     last_seen: str
     reason: str | None
-    """Why it went: `disconnected`, `keepalive`, `connection-lost`, `taken-over`, `gateway-stopped`."""
+    """Why it is not online."""
     gateway: str
     gateway_epoch: int
     """Rises with each start of the gateway's daemon."""
+    lease_until: str | None = None
+    """`online` may be believed until then, or for as long as the gateway's own record says; None: is not online."""
+    connected: str | None = None
+    """When the connection began that this is about: of two documents the one with the later connection is newer."""
+    address: str | None = None
+    """What kind of address it came from: `loopback`, `link-local`, `private`, `public`, `other`."""
+    protocol: str | None = None
+    """`mqtt-3.1`, `mqtt-3.1.1` or `mqtt-5`."""
+    session: str | None = None
+    """`new` or `resumed`."""
 
 
 class Versioned(msgspec.Struct):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bridge.config import Config
+from bridge.device_side.arrival import arrival_of
 from bridge.device_side.broker import TAKEN_OVER, Broker, Client, assigned_client_id
 from bridge.device_side.clock import Clock
 from bridge.device_side.connection import LEFT, LOST, Connection
@@ -338,7 +339,7 @@ class FrontDesk:
         version = {3: "3.1", 4: "3.1.1"}.get(event.version, "5")
         _log.info("connected device=%s peer=%s mqtt=%s session=%s", client.device, connection.peer, version, present)
         if self._devices is not None:
-            self._devices.online(client.device)
+            self._devices.online(client.device, arrival_of(connection.peer, event.version, resumed=present))
         connection.resume()
 
     def _released(self, connection: Connection, event: Released) -> bool:

@@ -106,6 +106,8 @@ class BusSide:
     async def stop(self) -> None:
         """Closes the door bell, which ends the child; one that does not end in time is killed. `run` returns then."""
         self._stopping.set()
+        if self._asked:
+            self._send()  # the last positions, which a bell that was rung just now has not told
         self._hang_up()
         timeout = self._settings.stop_timeout
         try:

@@ -15,7 +15,9 @@ import msgspec
 MESSAGE: Final = 1
 """A device's publication, to be forwarded."""
 DOCUMENT: Final = 2
-"""A device document, to be forwarded: key = device, payload = JSON, or TOMBSTONE."""
+"""A device document, to be forwarded: key = device (or GATEWAYS and a gateway's id), payload = JSON, or TOMBSTONE."""
+GATEWAYS: Final = "gateway/"
+"""What the keys of gateways' own records begin with."""
 EVENT: Final = 3
 """A lifecycle event or gap, to be forwarded: key = device or gateway id."""
 RELEASE: Final = 4

@@ -166,8 +166,11 @@ class Gateway:
 
     def documents(self, device: str) -> list[dict[str, dict[str, object]]]:
         """Every state of the device's document in the log, oldest first."""
-        found = [msgspec.json.decode(record.payload) for record in self.records("state") if record.kind == DOCUMENT]
-        return [document for document in found if document["device"] == device]
+        return [document for document in self.documents_of_all() if document.get("device") == device]
+
+    def documents_of_all(self) -> list[dict[str, dict[str, object]]]:
+        """The same of all devices, and the gateway's own records among them."""
+        return [msgspec.json.decode(record.payload) for record in self.records("state") if record.kind == DOCUMENT]
 
     def presence(self, device: str) -> dict[str, object]:
         """As the newest document in the log has it; empty where there is none."""
