@@ -13,22 +13,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from bridge.config_access import Acl as Acl
-
-Count = Annotated[int, msgspec.Meta(ge=1)]
-"""How many of something: at least one."""
-Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
-Size = Annotated[int, "size", msgspec.Meta(ge=1)]
-"""A number of bytes; in the file a number with a unit: B, KiB, MiB, GiB, TiB."""
-Duration = Annotated[float, "duration"]
-"""A number of seconds; in the file a number with a unit: us, ms, s, min, h, d."""
-Rate = Annotated[int, "rate", msgspec.Meta(ge=1)]
-"""A number of bytes a second; in the file a number with a unit: B/s, KB/s, KiB/s, MB/s, MiB/s, …"""
-Timeout = Annotated[float, "duration", msgspec.Meta(gt=0)]
-"""A Duration that something is given; never none."""
-Address = Annotated[str, "address"]
-"""HOST:PORT; an IPv6 host stands in brackets."""
-
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+from bridge.quantities import GIB as GIB
+from bridge.quantities import KIB as KIB
+from bridge.quantities import MIB as MIB
+from bridge.quantities import Address, Count, Duration, Percent, Rate, Size, Timeout
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -69,6 +57,18 @@ class Listener(msgspec.Struct, frozen=True):
     """Connections the kernel keeps waiting for accept."""
     path: str | None = None
     """Speak WebSocket at this path, for example "/mqtt", sub-protocol `mqtt` (MQTT5 §6); without it plain MQTT."""
+    identity: Literal["cn", "san-uri", "san-dns"] | None = None
+    """What of a certificate names the device: its common name, or a subjectAltName of that kind. None: its URI
+    `urn:busbridge:device:ID`, else its common name."""
+    identity_template: str | None = None
+    """What that name looks like, `{device}` in it once: "urn:acme:device:{device}", "{device}.devices.acme.example".
+    Names that look otherwise name nobody. None: the name as it is; of a URI, what is behind urn:busbridge:device:."""
+    client_id: Literal["match", "prefix", "any"] = "match"
+    """What a client id must be: the device id; begin with it; or anything. The session is the device's, whatever the
+    client id: there is one connection for each device."""
+    second_connection: Literal["takes-over", "refused"] = "takes-over"
+    """What becomes of a device's connection with another client id than that of the one which stands. With the same
+    client id it takes over, always [MQTT-3.1.4-3]."""
     origins: tuple[str, ...] = ()
     """Web pages that may connect beside those of the gateway's own host name, for example "https://panel.example"; "*":
     all."""

@@ -87,6 +87,12 @@ def _without_tls(listener: Listener, path: KeyPath) -> Iterator[Finding]:
             "without tls nothing says who a device is, so its client id has to be believed",
             "a tls table, or anonymous = true",
         )
+    for key in ("identity", "identity_template"):
+        if getattr(listener, key) is not None:
+            yield Finding((*path, key), "without tls there is no certificate", "a tls table beside it")
+    for key, usual in (("client_id", "match"), ("second_connection", "takes-over")):
+        if getattr(listener, key) != usual:
+            yield Finding((*path, key), "without tls the client id is the device id", f'"{usual}"')
     try:
         reachable = not is_loopback(listener.bind)
     except AddressError:
@@ -100,6 +106,12 @@ def _without_tls(listener: Listener, path: KeyPath) -> Iterator[Finding]:
 
 
 def _with_tls(listener: Listener, path: KeyPath) -> Iterator[Finding]:
+    template = listener.identity_template
+    if template is not None and (template.count("{device}") != 1 or "}" in template.replace("{device}", "")):
+        yield Finding((*path, "identity_template"), f'"{template}" names no device', "a text with {device} in it once")
+    if template is not None and listener.identity is None:
+        needed = 'identity = "cn", "san-uri" or "san-dns" beside it'
+        yield Finding((*path, "identity_template"), "which name looks like that?", needed)
     if listener.anonymous:
         yield Finding((*path, "anonymous"), "with tls the certificate says who a device is", "leave it out")
 

@@ -29,20 +29,22 @@ NEVER = 0xFFFFFFFF
 
 
 class Client:
-    """A client id with its session, connected or away."""
+    """A device with its session, connected or away."""
 
-    __slots__ = ("connection", "gone_at", "state", "will")
+    __slots__ = ("called", "connection", "gone_at", "state", "will")
 
     def __init__(self, state: SessionState) -> None:
         self.state = state
         self.connection: Connection | None = None
         self.will: Will | None = None
+        self.called = state.client_id
+        """The client id that its connection named."""
         self.gone_at: float | None = None
         """Loop time of its going; None while connected."""
 
     @property
     def device(self) -> str:
-        """The device id, which is the client id: a certificate's identity must match it."""
+        """The device id, by which the session goes, too: a certificate's identity, else the client id."""
         return self.state.client_id
 
 

@@ -262,10 +262,10 @@ class FrontDesk:
 
     def _connect(self, connection: Connection, event: ConnectRequested) -> bool:
         self._gone["connections"] += 1
-        client_id = event.client_id or connection.identity or assigned_client_id()
+        client_id = connection.identity or event.client_id or assigned_client_id()
         admitted = self._admitted.get(connection)
         units = admitted.units if admitted is not None else ()
-        refusal = self._refusal(connection, event, client_id, units)
+        refusal = self._refusal(connection, event, client_id, admitted)
         if refusal is not None:
             reason, why = refusal
             _log.warning("refused device=%s peer=%s: %s", connection.identity or client_id, connection.peer, why)
@@ -283,6 +283,7 @@ class FrontDesk:
             self._wills.session_over(client_id)  # judged by what its own certificate said
             self._units.enrol(client_id, units)
         self._wills.connected(client_id, event.will)
+        client.called = event.client_id or client_id
         client.connection, connection.client, connection.device = connection, client, client.device
 
         def admit() -> None:
@@ -308,19 +309,23 @@ class FrontDesk:
         return True
 
     def _refusal(
-        self, connection: Connection, event: ConnectRequested, client_id: str, units: Sequence[str]
+        self, connection: Connection, event: ConnectRequested, client_id: str, admitted: Admitted | None
     ) -> tuple[Reason, str] | None:
         """Why this CONNECT is turned away; None: it is not."""
         if self._stopping:
             return Reason.SERVER_SHUTTING_DOWN, "the gateway is stopping"
-        if connection.identity is not None and client_id != connection.identity:
-            why = f"its client id {client_id!r} is not its certificate's {connection.identity!r}"
+        if admitted is not None and not _fits(event.client_id, admitted):
+            why = f"its client id {event.client_id!r} is not its certificate's {connection.identity!r}"
             return Reason.CLIENT_IDENTIFIER_NOT_VALID, why
+        if admitted is not None and admitted.listener.second_connection == "refused":
+            standing = self._broker.clients.get(client_id)
+            if standing is not None and standing.connection and standing.called != (event.client_id or client_id):
+                return Reason.QUOTA_EXCEEDED, f"the device is connected already, with the client id {standing.called!r}"
         if not event.client_id and event.version < 5 and not event.clean_start:
             return Reason.CLIENT_IDENTIFIER_NOT_VALID, "no client id and no clean session [MQTT-3.1.3-8]"
         if not self._broker.has_room(client_id):
             return Reason.QUOTA_EXCEEDED, f"{self._limits.sessions} clients are known already"
-        return self._will_refusal(event, client_id, units)
+        return self._will_refusal(event, client_id, admitted.units if admitted is not None else ())
 
     def _will_refusal(self, event: ConnectRequested, client_id: str, units: Sequence[str]) -> tuple[Reason, str] | None:
         """A will that could not be published is refused while there is somebody to be told (MQTT5 §3.2.2.2)."""
@@ -404,6 +409,12 @@ def _traffic(connection: Connection) -> dict[str, int]:
         "messages/received": connection.events + connection.session.packets_received,
         "messages/sent": connection.session.packets_sent,
     }
+
+
+def _fits(client_id: str, admitted: Admitted) -> bool:
+    """Whether the client id is one that the listener takes from this device; none at all is."""
+    device, rule = admitted.device, admitted.listener.client_id
+    return not client_id or rule == "any" or client_id == device or (rule == "prefix" and client_id.startswith(device))
 
 
 def _wants_retained(subscription: Subscription, *, existed: bool) -> bool:

@@ -24,7 +24,7 @@ from bridge.device_side.antechamber import GONE, PUSHED_OUT, Caller
 from bridge.device_side.connection import Stream
 from bridge.device_side.websocket import UpgradeRefused, upgrade
 from bridge.security import tls
-from bridge.security.identity import IdentityError
+from bridge.security.identity import IdentityError, Naming
 from bridge.security.perishable import Perishable, perishables
 from bridge.security.trust import Peer, Trust, peer_of
 
@@ -54,6 +54,11 @@ class Admitted:
     def units(self) -> tuple[str, ...]:
         """The organizational units in it, which may be roles."""
         return self._peer.units
+
+    @property
+    def listener(self) -> Listener:
+        """Where it came in."""
+        return self._port.settings
 
     def objection(self, now_s: float) -> str | None:
         """Why it would not be let in now (seconds since the epoch), in plain words; None: it would."""
@@ -88,6 +93,7 @@ class ListeningPort:
         """
         self._loop = loop
         self._settings = settings
+        self._naming = Naming(settings.identity, settings.identity_template)
         self._limits = limits
         self._admission = admission
         self._pool = pool
@@ -108,6 +114,11 @@ class ListeningPort:
         if not self._accepting and self._sock.fileno() >= 0:
             self._accepting = True
             self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    @property
+    def settings(self) -> Listener:
+        """Its `[[listeners]]` entry."""
+        return self._settings
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -206,7 +217,7 @@ class ListeningPort:
             if context is not None:
                 sock = secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 await self._handshake(secure)
-                admitted = Admitted(self, peer_of(secure))
+                admitted = Admitted(self, peer_of(secure, self._naming))
             stream = sock if self._settings.path is None else await self._upgrade(sock, peer)
         except (OSError, ValueError) as error:
             _log.warning("refused peer=%s on=%s: %s", peer, self.address, tls.explain(error))

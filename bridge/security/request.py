@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-from bridge.security.identity import check_device_id, device_named_in
+from bridge.security.identity import USUAL, check_device_id
 
 RSA_BITS_MIN = 2048
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
@@ -47,7 +47,7 @@ def read_request(data: bytes, device: str | None = None) -> Request:
         if not request.is_signature_valid:
             raise RequestError("its signature is not by the key in it: whoever sent it need not have the private key")
         key = request.public_key()
-        name = check_device_id(device) if device is not None else device_named_in(request, "the request")
+        name = check_device_id(device) if device is not None else USUAL.device(request, "the request")
     except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise RequestError(f"not a certificate request that can be read: {error}") from error
     _check_strength(key)

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bridge import config
-from bridge.security.identity import device_from_certificate, units_named_in
+from bridge.security.identity import USUAL, Naming, device_from_certificate, units_named_in
 
 _ISSUERS = 64
 """CA certificates of which is remembered what they are: there are few, and every device brings them."""
@@ -87,14 +87,14 @@ def revocation_lists(pem: bytes) -> Iterator[x509.CertificateRevocationList]:
         yield x509.load_pem_x509_crl(part + _CRL_END + b"\n")
 
 
-def peer_of(sock: ssl.SSLSocket) -> Peer:
-    """Who is at the other end of a finished handshake.
+def peer_of(sock: ssl.SSLSocket, naming: Naming = USUAL) -> Peer:
+    """Who is at the other end of a finished handshake; `naming`: what of its certificate says so.
 
     Raises:
         IdentityError: its certificate names no device that this gateway takes.
     """
     own, *issuers = _verified_chain(sock)
-    device = device_from_certificate(own)
+    device = device_from_certificate(own, naming)
     certificate = x509.load_der_x509_certificate(own)
     chain = (_link(own), *map(_link_of_issuer, issuers))
     return Peer(device, certificate.not_valid_after_utc.timestamp(), chain, units_named_in(certificate))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -10,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.security.identity import IdentityError, check_device_id, device_from_certificate
+from bridge.security.identity import IdentityError, Naming, check_device_id, device_from_certificate
 from bridge.security.pki import Authority, Validity
 
 AUTHORITY = Authority.create("CA")
@@ -88,3 +90,54 @@ def test_what_passes_is_one_plain_topic_level(device):
     assert device.isascii()
     assert not set(device) & set("+#/$\\{}\0 \n\r\t\"'")
     assert device[0] not in ".-"
+
+
+URN, DNS = "urn:acme:device:{device}", "{device}.dev.acme.example"
+
+
+def named(common: str = "", uris: list[str] = (), hosts: list[str] = ()) -> x509.CertificateSigningRequest:
+    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, common)] if common else []
+    names = [*map(x509.UniformResourceIdentifier, uris), *map(x509.DNSName, hosts)]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(attributes))
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(AUTHORITY.credential.key, hashes.SHA256())
+
+
+@pytest.mark.parametrize(
+    ("naming", "holder", "device"),
+    [
+        (Naming("cn"), named("a", ["urn:busbridge:device:b"]), "a"),
+        (Naming("cn", "{device}@plant-3"), named("a@plant-3"), "a"),
+        (Naming("san-uri"), named("a", ["urn:busbridge:device:b"]), "b"),
+        (Naming("san-uri", URN), named("a", ["urn:acme:site:3", "urn:acme:device:b"], ["c"]), "b"),
+        (Naming("san-uri", "spiffe://acme/{device}"), named(uris=["spiffe://acme/b"]), "b"),
+        (Naming("san-dns"), named("a", [], ["plc-7"]), "plc-7"),
+        (Naming("san-dns", DNS), named("a", [], ["PLC-7.Dev.acme.example", "gw.acme.example"]), "plc-7"),
+    ],
+)
+def test_a_listener_says_which_name_is_the_device(naming: Naming, holder: object, device: str) -> None:
+    assert naming.device(holder) == device
+
+
+@pytest.mark.parametrize(
+    ("naming", "holder", "said"),
+    [
+        (Naming("san-uri"), named("a"), "no URI like urn:busbridge:device:{device}"),
+        (Naming("san-uri", URN), named("a", ["urn:acme:device:"]), "the device id is empty"),
+        (Naming("san-dns", DNS), named("a.dev.acme.example"), "no DNS name like"),
+        (Naming("cn", "x-{device}"), named("y-1"), "no common name like x-{device}"),
+        (Naming("san-dns"), named("a", [], ["b", "c"]), "more than one device: 'b', 'c'"),
+        (Naming("san-uri", URN), named(uris=["urn:acme:device:../#"]), "characters outside"),
+        (Naming("cn", "aa{device}aa"), named("aaa"), "no common name like"),
+    ],
+)
+def test_who_has_no_such_name_is_nobody(naming: Naming, holder: object, said: str) -> None:
+    with pytest.raises(IdentityError, match=re.escape(said)):
+        naming.device(holder)
+
+
+@pytest.mark.parametrize("template", ["", "dev", "{device}{device}"])
+def test_a_template_has_one_place_for_the_device(template: str) -> None:
+    with pytest.raises(ValueError, match="in it once"):
+        Naming("cn", template)
