@@ -1,17 +1,36 @@
 """Secrets come from files: the one that was named, or the credential of its name that systemd hands over.
 
-Nothing here keeps, logs or prints a secret.
+What every user of the machine may read is no secret and is not used. Nothing here keeps, logs or prints a secret.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 
 class SecretError(Exception):
-    """A secret that cannot be read; the text says where it was looked for, never what was found."""
+    """A secret that cannot be used; the text says where it was looked for, never what was found."""
+
+
+class PublicSecret(PermissionError):
+    """A secret that every user of this machine may read or change: it has to be taken for known."""
+
+
+def refuse_if_public(path: Path) -> None:
+    """Return if only its owner, and perhaps a group, may get at `path`.
+
+    Raises:
+        PublicSecret: everybody may; says what to do.
+        OSError: it is not there.
+    """
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & stat.S_IRWXO:
+        raise PublicSecret(
+            f"{path} is a secret that every user of this machine can get at (mode {mode:04o}); chmod 600"
+        )
 
 
 def secret_path(path: Path, environ: Mapping[str, str]) -> Path:
@@ -28,10 +47,17 @@ def secret_path(path: Path, environ: Mapping[str, str]) -> Path:
 
 
 def secret(path: Path, environ: Mapping[str, str]) -> str:
-    """Return what stands in a secret's file, without the line's end. Raises SecretError."""
+    """Return what stands in a secret's file, without the line's end.
+
+    Raises:
+        SecretError: it cannot be read, is empty, or everybody may read it.
+    """
     place = secret_path(path, environ)
     try:
+        refuse_if_public(place)
         text = place.read_text(encoding="utf-8").rstrip("\r\n")
+    except PublicSecret as error:
+        raise SecretError(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise SecretError(f"the secret in {place} cannot be read: {reason}") from None

@@ -19,7 +19,7 @@ from bridge.bus_side.noise import Noise
 from bridge.bus_side.plain_words import explain
 from bridge.bus_side.token_source import TokenSource
 from bridge.config import Kafka
-from bridge.credentials import SecretError, secret, secret_path
+from bridge.credentials import PublicSecret, SecretError, refuse_if_public, secret, secret_path
 
 
 class AccessError(Exception):
@@ -98,7 +98,10 @@ class Access:
         if security.certificate is not None and security.private_key is not None:
             certificate, key = self._path(security.certificate), self._path(security.private_key)
             try:
+                refuse_if_public(key)
                 context.load_cert_chain(certificate, key)
+            except PublicSecret as error:
+                raise AccessError(str(error)) from None
             except OSError as error:
                 raise AccessError(
                     f"the certificate {certificate} and the key {key} cannot be used: {_reason(error)}"

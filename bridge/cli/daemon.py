@@ -148,5 +148,28 @@ def _broken_files(config: Config) -> list[str]:
             keys.load_public(recipient.public_key)
         except keys.KeyFileError as error:
             wrong.append(f"recipient {name}: {error}")
+    wrong += _unusable_secrets(config)
     wrong += [f"route {route}: its schema {problem}" for route, problem in of_routes.problems(config)]
+    return wrong
+
+
+def _unusable_secrets(config: Config) -> list[str]:
+    """Of Kafka and of the schema registry."""
+    from bridge.credentials import SecretError, refuse_if_public, secret, secret_path
+
+    wrong = []
+    security = config.kafka.security if config.kafka is not None else None
+    files = [security.password_file, security.client_secret_file] if security is not None else []
+    files += [config.schema_registry.password_file] if config.schema_registry is not None else []
+    for file in files:
+        try:
+            if file is not None:
+                secret(file, os.environ)
+        except SecretError as error:
+            wrong.append(str(error))
+    if security is not None and security.private_key is not None:
+        try:
+            refuse_if_public(secret_path(security.private_key, os.environ))
+        except OSError as error:
+            wrong.append(str(error))
     return wrong

@@ -26,6 +26,7 @@ from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore, ColdStoreFailure
 from bridge.device_side.connection import Connection, Stream
+from bridge.device_side.core_dumps import forbid_core_dumps
 from bridge.device_side.devices import Devices
 from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.front_desk import FrontDesk
@@ -78,6 +79,7 @@ def run(config: Config, config_path: Path, clock: Clock | None = None) -> int:
     `clock`: other than this machine's.
     """
     journal.set_up(config.log, "device")
+    forbid_core_dumps()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(config, config_path, clock or Clock()))
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
 
 from bridge.config import Queue
-from bridge.credentials import SecretError, secret, secret_path
+from bridge.credentials import SecretError, secret
 from bridge.log.errors import LogError
 from bridge.log.queue_key import KEY_BYTES, Keyring, QueueKey
-
-_OTHERS: Final = 0o007
 
 
 class KeyUnusable(LogError):
@@ -41,10 +38,7 @@ def load_key(path: Path, environ: Mapping[str, str]) -> QueueKey:
         KeyUnusable: it cannot be read, is no key, or anybody may read it.
     """
     try:
-        text = secret(path, environ)
-        if secret_path(path, environ).stat().st_mode & _OTHERS:
-            raise KeyUnusable(f"the queue key in {path} may be read by everybody on this machine: chmod 600 {path}")
-        return QueueKey(bytes.fromhex(text))
+        return QueueKey(bytes.fromhex(secret(path, environ)))
     except SecretError as error:
         raise KeyUnusable(str(error)) from None
     except ValueError:

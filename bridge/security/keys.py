@@ -9,6 +9,7 @@ import re
 import struct
 from pathlib import Path
 
+from bridge.credentials import PublicSecret, refuse_if_public
 from bridge.security.recipient import MLKEM768_X25519, SECRET_BYTES, X25519, PrivateKey, PublicKey
 
 _KINDS = {X25519: "X25519", MLKEM768_X25519: "ML-KEM-768 and X25519, post-quantum"}
@@ -50,8 +51,16 @@ def load_public(path: Path) -> PublicKey:
 
 
 def load_private(path: Path) -> PrivateKey:
-    """Read `NAME.key`. Raises KeyFileError."""
+    """Read `NAME.key`.
+
+    Raises:
+        KeyFileError: it cannot be read, is no private key, or every user of this machine may read it.
+    """
     kem, secret = _read(path, "PRIVATE")
+    try:
+        refuse_if_public(path)
+    except PublicSecret as error:
+        raise KeyFileError(str(error)) from None
     try:
         return PrivateKey(kem, secret)
     except ValueError as error:

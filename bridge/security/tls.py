@@ -5,8 +5,8 @@ from __future__ import annotations
 import ssl
 
 from bridge import config
+from bridge.credentials import refuse_if_public
 from bridge.security.claimed_name import ClaimingContext
-from bridge.security.private_file import refuse_if_public
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
 from confluent_kafka.admin import (
@@ -63,7 +65,9 @@ class Gateway:
         self.write("password", PASSWORD.encode())
 
     def write(self, name, data):
-        (self.site.log.parent / name).write_bytes(data)
+        path = self.site.log.parent / name
+        path.touch(0o600)
+        path.write_bytes(data)
 
     def certify(self, credential):
         self.write("gw.pem", credential.certificate_pem())
@@ -164,6 +168,15 @@ def test_password_file_that_is_not_there_yet(gateway, read):
     site.works(read)
 
 
+def test_password_that_everybody_may_read_is_not_used(gateway, read):
+    site = gateway(f'{LOGIN}"PLAIN"\n', "LOGIN")
+    password = site.site.log.parent / "password"
+    password.chmod(0o644)
+    site.is_away("every user of this machine can get at (mode 0644)")
+    password.chmod(0o600)
+    site.works(read)
+
+
 def test_mechanism_that_kafka_does_not_have(gateway):
     gateway(f'{LOGIN}"PLAIN"\n', "TOKEN").is_away("does not take our way to log in")
 
@@ -254,3 +267,17 @@ def test_tokens_that_end_in_the_middle(gateway, tokens, read):
         site.site.bus.listen(0.02)
     site.works(read)
     assert tokens.issued >= 3
+
+
+@pytest.mark.parametrize("way", [*MECHANISMS, "OAUTHBEARER", "MUTUAL"])
+def test_no_secret_is_logged_at_debug(way, gateway, secure, tokens, read):
+    security = {"OAUTHBEARER": f'{TOKEN}"{tokens.url}"\n', "MUTUAL": MUTUAL}.get(way, f'{LOGIN}"{way}"\n')
+    listener = {"OAUTHBEARER": "TOKEN", "MUTUAL": "MUTUAL"}.get(way, "LOGIN")
+    site = gateway(security, listener, '[log]\nlevel = "debug"\n')
+    site.works(read)
+    said = site.site.log.read_text()
+    key = (site.site.log.parent / "gw.key").read_text().splitlines()[1]
+    pair = base64.b64encode(f"{quote_plus('gw:1')}:{quote_plus(PASSWORD)}".encode()).decode()
+    for secret in (PASSWORD, pair, base64.b64encode(PASSWORD.encode()).decode(), key, *tokens.given):
+        assert secret not in said
+    assert (len(tokens.given) > 0) == (way == "OAUTHBEARER")

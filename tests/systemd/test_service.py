@@ -22,6 +22,11 @@ def test_its_queue_is_its_own(gateway: Gateway) -> None:
     assert f"Uid:\t{_uid(gateway.machine)}" in gateway.machine.run("cat", f"/proc/{gateway.pid}/status").stdout
 
 
+def test_it_leaves_no_core_dump(gateway: Gateway) -> None:
+    limits = gateway.machine.run("cat", f"/proc/{gateway.pid}/limits").stdout
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+
+
 def test_stop_is_clean_and_quick(gateway: Gateway) -> None:
     assert gateway.publish("before the stop") == 0
     begun = time.monotonic()

@@ -18,6 +18,8 @@ class TokenServer:
         self.skew_s = 0.0
         """Tokens that ended so long ago already."""
         self.issued = 0
+        self.given: list[str] = []
+        """The tokens."""
         self._account = f"{urllib.parse.quote_plus(client_id)}:{urllib.parse.quote_plus(client_secret)}"
         outer = self
 
@@ -50,6 +52,7 @@ class TokenServer:
         now = time.time() - self.skew_s
         claims = {"sub": "gateway", "iat": now, "exp": now + self.life_s}
         token = f"{_base64url({'alg': 'none'})}.{_base64url(claims)}."
+        self.given.append(token)
         return 200, json.dumps({"access_token": token, "token_type": "Bearer", "expires_in": self.life_s}).encode()
 
 

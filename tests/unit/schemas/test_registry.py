@@ -195,6 +195,7 @@ def test_schemas_that_cannot_be_used(server, schema_of, more, words):
 
 
 def test_logs_in_with_a_password_from_a_file(schema_of, tmp_path):
+    (tmp_path / "password").touch(0o600)
     (tmp_path / "password").write_text("s3cret\n")
     with RegistryServer(account=("gw", "s3cret")) as server:
         server.add(7, "telemetry-value", READING)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from bridge.credentials import PublicSecret, refuse_if_public
 from bridge.security.ca_directory import CaDirectory, CaError
 from bridge.security.identity import IdentityError
 from bridge.security.pkcs12 import BundleError, pkcs12
 from bridge.security.pki import Validity
-from bridge.security.private_file import PublicSecret, refuse_if_public
 from bridge.security.request import RequestError, read_request
 
 
