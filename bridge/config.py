@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from bridge.config_access import Acl as Acl
+from bridge.config_limits import Limits as Limits
 from bridge.quantities import GIB as GIB
 from bridge.quantities import KIB as KIB
 from bridge.quantities import MIB as MIB
@@ -109,43 +110,6 @@ class Mqtt(msgspec.Struct, frozen=True):
     """For clients that ask for it (MQTT5 §3.2.2.3.15), e.g. "devices/{device}/answers"; None: they get none."""
     sys_interval: Duration = 10.0
     """Between two tellings of `$SYS/broker/…`; 0: never. Who may read them, `acl.subscribe` says."""
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What one daemon takes on."""
-
-    connections: Count = 20_000
-    half_open: Count = 4096
-    """Connections that have not sent a whole TLS hello (without TLS: a byte) yet, and those that wait for a handshake.
-    When one more comes, the one that has said nothing for longest goes."""
-    handshakes: Count = 256
-    """TLS handshakes in progress."""
-    handshake_stall: Timeout = 2.0
-    """How long a handshake may wait for its peer while others wait for its place."""
-    handshake_threads: Count = 2
-    handshake_timeout: Timeout = 10.0
-    connect_timeout: Timeout = 10.0
-    """From the handshake to CONNECT."""
-    upgrade_bytes: Annotated[Size, msgspec.Meta(le=16 * KIB)] = 8 * KIB
-    """Of the HTTP request that opens a WebSocket."""
-    read_bytes: Annotated[Size, msgspec.Meta(ge=16 * KIB)] = 64 * KIB
-    """Read from one connection before others have their turn."""
-    output_bytes: Size = 1 * MIB
-    """Waiting to be sent to one connection; beyond it QoS 0 is dropped for it and QoS 1 and 2 wait in its queue, beyond
-    twice as much it is not read."""
-    exchanges: Count = 1024
-    """QoS 2 exchanges of one device that wait for its PUBREL: every segment of the queue carries them on."""
-    exchanges_bytes: Size = 1 * MIB
-    """Of all devices' open exchanges in such a segment: 3 bytes each, and the devices' ids. Beyond it a device without
-    one waits with its first, one with some is refused more. Never more than a quarter of a segment."""
-    topics_remembered: Count = 256
-    """Topics of one connection whose permission and route are remembered."""
-    retained: Count = 100_000
-    """Topics with a retained message."""
-    retained_bytes: Size = 64 * MIB
-    """Their payloads and names."""
-    sessions: Count = 50_000
-    """Clients known at once, connected or with a session that waits for them."""
 
 
 class Lane(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from bridge.admin.health import Verdict
-from bridge.admin.status import BusSide, Lane, Status, Traffic
+from bridge.admin.status import Bounds, BusSide, Lane, Status, Traffic
 from bridge.log.doorbell import Figures
 
 Family = CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily
@@ -48,6 +48,7 @@ class _Moment(Collector):
         )
         yield from _clients(status)
         yield from _traffic(status.traffic)
+        yield from _bounds(status.bounds)
         yield from _lanes(status.lanes)
         if status.bus_side is not None:
             yield from _bus(status.bus_side)
@@ -75,6 +76,20 @@ def _traffic(traffic: Traffic) -> Iterator[Family]:
         ("publications_dropped", "For local subscribers that were too slow or away.", traffic.publications_dropped),
     ):
         yield CounterMetricFamily(f"busbridge_{name}", help_text, value=value)
+
+
+def _bounds(bounds: Bounds) -> Iterator[Family]:
+    for name, help_text, value in (
+        ("half_open_connections", "That have said nothing, or wait for a handshake.", bounds.half_open),
+        ("handshakes", "In progress.", bounds.handshakes),
+        ("held_connections", "Not read at the moment, for they sent more than they may.", bounds.held),
+    ):
+        yield GaugeMetricFamily(f"busbridge_{name}", help_text, value=value)
+    yield CounterMetricFamily("busbridge_held_pauses", "Times a connection was held.", value=bounds.pauses)
+    refused = CounterMetricFamily("busbridge_refused_connections", "Without a look at who they are.", labels=["reason"])
+    for reason, count in bounds.refused.items():
+        refused.add_metric([reason], count)
+    yield refused
 
 
 _OfLane = tuple[tuple[str, str, Callable[[Lane], float]], ...]

@@ -34,6 +34,21 @@ class Traffic(msgspec.Struct):
     """For subscribers that were too slow, or away with a full queue."""
 
 
+class Bounds(msgspec.Struct):
+    """Where limits against abuse have been met (docs/limits.md)."""
+
+    half_open: int
+    """Connections that have said nothing yet, or wait for a handshake."""
+    handshakes: int
+    """In progress."""
+    refused: dict[str, int]
+    """Connections turned away without a look at who they are, by reason, since the start."""
+    held: int
+    """Connections that are not read at the moment for what they sent."""
+    pauses: int
+    """Of that kind, since the start."""
+
+
 class Lane(msgspec.Struct):
     """One lane of the uplink queue; positions are the next sequence number, sizes bytes."""
 
@@ -74,6 +89,7 @@ class Status(msgspec.Struct):
     listeners: tuple[str, ...]
     clients: Clients
     traffic: Traffic
+    bounds: Bounds
     lanes: dict[str, Lane]
     bus_side: BusSide | None
     """None: nothing is forwarded, this gateway is a local broker."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -78,6 +79,14 @@ def _listeners(config: Config) -> Iterator[Finding]:
         if listener.bind in seen and not listener.bind.endswith(":0"):
             yield Finding((*path, "bind"), f'"{listener.bind}" is bound by an earlier listener')
         seen.add(listener.bind)
+
+
+def _networks(config: Config) -> Iterator[Finding]:
+    for index, network in enumerate(config.limits.address_exempt):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            yield Finding(("limits", "address_exempt", index), str(error), 'for example "10.1.0.0/16" or "fd00::/8"')
 
 
 def _without_tls(listener: Listener, path: KeyPath) -> Iterator[Finding]:
@@ -382,6 +391,7 @@ def _lane_name(path: KeyPath, lane: str) -> Iterator[Finding]:
 _RULES: Final[tuple[Rule, ...]] = (
     _gateway_id,
     _listeners,
+    _networks,
     _acl,
     _routes,
     _lanes,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from bridge.config import Limits
 from bridge.device_side.antechamber import Antechamber
+from bridge.device_side.rates import Rates
 from bridge.device_side.seldom import Seldom
 
 _log = logging.getLogger(__name__)
@@ -23,12 +24,16 @@ class Displaced(Exception):
 class Admission:
     """Places, and who waits for one."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, connections: Callable[[], int]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: Limits, connections: Callable[[], int], rates: Rates
+    ) -> None:
         """Args:
         loop: the process's event loop.
         limits: how many of each.
         connections: how many there are behind the handshake.
+        rates: how often somebody may come.
         """
+        self.rates = rates
         self.handshakes = 0
         """In progress."""
         self.antechamber = Antechamber(loop, limits, lambda: self.handshakes < limits.handshakes, self._displace)
@@ -41,11 +46,11 @@ class Admission:
         self._still: dict[asyncio.Future[None], float] = {}
         """Handshakes that wait for their peer, and since when (loop time, seconds); the oldest first."""
 
-    def refusal(self) -> tuple[str, str] | None:
-        """Why no more connection is taken (the reason as it is counted, and in words); None: it is."""
+    def refusal(self, host: str) -> tuple[str, str] | None:
+        """Why no connection is taken from there (the reason as it is counted, and in words); None: it is."""
         if self._connections() + self.handshakes >= self._limits.connections:
             return FULL, f"limits.connections of {self._limits.connections} is reached"
-        return None
+        return self.rates.connect(host)
 
     def turned_away(self, reason: str, peer: str, why: str) -> None:
         """Counts it, and says so once a minute for each reason."""

@@ -25,6 +25,7 @@ from bridge.mqtt.session_state import Stage
 
 if TYPE_CHECKING:
     from bridge.device_side.broker import Client
+    from bridge.device_side.meter import Meter
     from bridge.device_side.obstacle import Obstacle
     from bridge.device_side.pipeline import Way
 
@@ -96,6 +97,8 @@ class Connection:
         """Where each topic this device used goes (the pipeline's, bounded by it)."""
         self.waits_for: Obstacle | None = None
         """What had no room for what is held, if it was that."""
+        self.meter: Meter | None = None
+        """What its device may send, where that is bounded."""
         self.flush_asked = False
         self.opened = self.last_received = owner.loop.time()
         self.bytes_received = self.bytes_sent = self.events = 0
@@ -113,6 +116,8 @@ class Connection:
         """What came behind it."""
         self._deaf = False
         self._held: Sequence[Event] = ()
+        self._pause: asyncio.TimerHandle | None = None
+        """It sent more than it may, and is not read until then."""
         self._reading = False
         self._farewell = LOST
         self._will_due = True
@@ -122,9 +127,19 @@ class Connection:
         self._resume_reading()
 
     @property
+    def host(self) -> str:
+        """The peer's address without its port."""
+        return self.peer.rpartition(":")[0]
+
+    @property
     def held(self) -> bool:
         """Messages wait here because the pipeline could not take them."""
         return bool(self._held)
+
+    @property
+    def paused(self) -> bool:
+        """It sent more than it may, and is not read for a moment."""
+        return self._pause is not None
 
     @property
     def refusable(self) -> bool:
@@ -192,8 +207,8 @@ class Connection:
     def resume(self) -> None:
         """Goes on with what was held."""
         held, self._held, self.waits_for = self._held, (), None
-        self._process(held)
-        if not self._held and not self.closed:
+        self._take_in(held, 0)
+        if not self._held and not self.paused and not self.closed:
             self._resume_reading()
             self._receive(b"")
 
@@ -202,6 +217,7 @@ class Connection:
         if self.closed:
             return
         self.closed = True
+        self._end_pause()
         self._take_back(self._held)
         self._held = ()
         self.session.close()
@@ -240,9 +256,40 @@ class Connection:
             return
         self.bytes_received += len(data)
         self.events += len(events)
-        self._process(events)
+        self._take_in(events, len(data))
         if self.session.has_output or self.session.closed:
             self.flush_soon()
+
+    def _take_in(self, events: Sequence[Event], size: int) -> None:
+        """Events that came in `size` bytes, or waited here: as many as the device may send now; the others wait."""
+        meter = self.meter
+        if meter is None:
+            self._process(events)
+            return
+        allowed = meter.take(self.last_received, size, len(events))
+        self._process(events[:allowed])
+        if self.closed or self.session.closed:
+            return
+        rest = events[allowed:]
+        if self._held:  # by the pipeline, which goes on with them
+            meter.give_back(len(self._held))
+            self._held = [*self._held, *rest]
+        elif (pause := meter.pause(self.last_received, len(rest))) > 0:
+            self._held = rest
+            self._stop_reading()
+            self._pause = self._loop.call_later(pause, self._pause_over)
+            meter.held(self.device, self.peer)
+
+    def _pause_over(self) -> None:
+        self._end_pause()
+        self.last_received = self._loop.time()  # it could not be heard before
+        self.resume()
+
+    def _end_pause(self) -> None:
+        if self._pause is not None and self.meter is not None:
+            self._pause.cancel()
+            self._pause = None
+            self.meter.freed()
 
     def _process(self, events: Sequence[Event]) -> None:
         publish, index = self._owner.publish, 0
@@ -294,6 +341,7 @@ class Connection:
     def farewell(self, reason: str, *, will: bool = False) -> None:
         """Ends the connection once the session, which is closed, has said its last word."""
         self._farewell, self._will_due = reason, will
+        self._end_pause()
         self._stop_reading()
         self.flush()
 
@@ -351,5 +399,5 @@ class Connection:
         if self.output_bytes > self._limits.output_bytes or self.session.closed:
             return
         self._deaf = False
-        if not self._held:
+        if not self._held and not self.paused:
             self._resume_reading()

@@ -36,6 +36,7 @@ from bridge.device_side.lock import DirectoryLock, Locked
 from bridge.device_side.open_files import fitting, raise_limit
 from bridge.device_side.overview import Overview
 from bridge.device_side.pipeline import Pipeline
+from bridge.device_side.rates import Rates
 from bridge.device_side.reload import Reload
 from bridge.device_side.renewal import Renewal
 from bridge.device_side.retained import Retained
@@ -151,16 +152,18 @@ class Daemon:
         )
         self._wills = Wills(self._pipeline.will, self._cold)
         self._units = Units(acl, self._cold)
+        rates = Rates(config.limits, loop.time)
         self._desk = FrontDesk(
-            loop, config, self._broker, self._pipeline, self._devices, self._clock, self._wills, acl, self._units
+            loop, config, self._broker, self._pipeline, self._devices, self._clock, self._wills, acl, self._units, rates
         )
         command = (sys.executable, "-m", "bridge.bus_side.main", "--config", str(config_path))
         self._bus_side = BusSide(loop, config.supervisor, command, positions=self._positions, on_note=self._on_note)
         limits = fitting(config.limits, raise_limit())
         self._pool = ThreadPoolExecutor(limits.handshake_threads, thread_name_prefix="handshake")
-        admission = Admission(loop, limits, lambda: len(self._desk.connections))
+        self._admission = Admission(loop, limits, lambda: len(self._desk.connections), rates)
         self._ports = [
-            ListeningPort(loop, listener, limits, admission, self._pool, self._welcome) for listener in config.listeners
+            ListeningPort(loop, listener, limits, self._admission, self._pool, self._welcome)
+            for listener in config.listeners
         ]
         self._reload = Reload(config, config_path, self._ports, acl, members, keys, self._desk)
         self._overview = self._look_over()
@@ -309,6 +312,8 @@ class Daemon:
             ports=self._ports,
             connections=lambda: len(self._desk.connections),
             traffic=self._desk.traffic,
+            admission=self._admission,
+            meters=self._desk.meters,
         )
 
     def _next_epoch(self) -> int:

@@ -20,7 +20,9 @@ from bridge.device_side.clock import Clock
 from bridge.device_side.connection import LEFT, LOST, Connection
 from bridge.device_side.devices import Devices
 from bridge.device_side.listener import Admitted
+from bridge.device_side.meter import Meters
 from bridge.device_side.pipeline import Pipeline
+from bridge.device_side.rates import Rates
 from bridge.device_side.sealers import Sealers
 from bridge.device_side.sys_topics import SysTopics
 from bridge.device_side.units import Units
@@ -42,6 +44,7 @@ _log = logging.getLogger(__name__)
 REVOKED = "revoked"
 GATEWAY_STOPPED = "gateway-stopped"
 KEEPALIVE = "keepalive"
+_NOT_ITS_FAULT = (Reason.SERVER_SHUTTING_DOWN, Reason.QUOTA_EXCEEDED, Reason.SERVER_BUSY)
 _SWEEP_S = 1.0
 _REVIEW_S = 60.0
 _KEEP_S = 0.1
@@ -61,6 +64,7 @@ class FrontDesk:
         wills: Wills,
         acl: Acl,
         units: Units,
+        rates: Rates,
     ) -> None:
         """Args:
         loop: the process's event loop.
@@ -72,6 +76,7 @@ class FrontDesk:
         wills: what clients leave.
         acl: judges wills when they are left.
         units: what their certificates say beside their names.
+        rates: hears of those that are turned away for what they said.
         """
         self.loop = loop
         self.connections: set[Connection] = set()
@@ -86,6 +91,9 @@ class FrontDesk:
         self._wills = wills
         self._acl = acl
         self._units = units
+        self._rates = rates
+        self.meters = Meters(config.limits, loop.time)
+        """What devices may send."""
         self._gone: Counter[str] = Counter()
         """Traffic of the connections that have ended, and how many there ever were."""
         self._to_flush: list[Connection] = []
@@ -256,7 +264,11 @@ class FrontDesk:
             late = "its old session could not be cleared" if connection.held else "no CONNECT"
             _log.warning("refused peer=%s: %s within %g s", connection.peer, late, self._limits.connect_timeout)
             connection.close(LEFT, will=False)
-        elif connection.session.expired(now) and not connection.held and now - connection.last_received > _SWEEP_S:
+        elif (
+            connection.session.expired(now)
+            and not (connection.held or connection.paused)
+            and now - connection.last_received > _SWEEP_S
+        ):
             # (one that was held until just now has not been read yet)
             connection.dismiss(Reason.KEEP_ALIVE_TIMEOUT, why=KEEPALIVE)
 
@@ -269,6 +281,8 @@ class FrontDesk:
         if refusal is not None:
             reason, why = refusal
             _log.warning("refused device=%s peer=%s: %s", connection.identity or client_id, connection.peer, why)
+            if reason not in _NOT_ITS_FAULT:
+                self._rates.failed(connection.host)
             connection.session.refuse(reason)
             connection.farewell("refused")
             return True
@@ -285,6 +299,7 @@ class FrontDesk:
         self._wills.connected(client_id, event.will)
         client.called = event.client_id or client_id
         client.connection, connection.client, connection.device = connection, client, client.device
+        connection.meter = self.meters.of(connection.identity or client.device)
 
         def admit() -> None:
             if client.connection is connection and not connection.closed:
@@ -397,6 +412,8 @@ class FrontDesk:
         if not event.by_client:
             who = connection.device or connection.identity or "?"
             _log.warning("refused device=%s peer=%s: %s (0x%02X)", who, connection.peer, event.text, event.reason)
+            if connection.client is None:
+                self._rates.failed(connection.host)
         return True
 
 

@@ -160,15 +160,15 @@ class ListeningPort:
                 self._pause()
                 self._loop.call_later(1.0, self.start)
                 return
-            self._take(sock, f"{address[0]}:{address[1]}")
+            self._take(sock, address[0], f"{address[0]}:{address[1]}")
 
     def _pause(self) -> None:
         if self._accepting:
             self._accepting = False
             self._loop.remove_reader(self._sock.fileno())
 
-    def _take(self, sock: socket.socket, peer: str) -> None:
-        refusal = self._admission.refusal()
+    def _take(self, sock: socket.socket, host: str, peer: str) -> None:
+        refusal = self._admission.refusal(host)
         if refusal is not None:
             self._admission.turned_away(refusal[0], peer, refusal[1])
             sock.close()
@@ -213,18 +213,27 @@ class ListeningPort:
     async def _shake_hands(self, context: ssl.SSLContext | None, sock: socket.socket, peer: str) -> None:
         """Ends in `welcome`, or with one log line that says which peer was refused and why."""
         admitted: Admitted | None = None
+        host = peer.rpartition(":")[0]
         try:
             if context is not None:
                 sock = secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 await self._handshake(secure)
                 admitted = Admitted(self, peer_of(secure, self._naming))
+                if (refusal := self._admission.rates.device(admitted.device)) is not None:
+                    self._admission.turned_away(refusal[0], peer, refusal[1])
+                    sock.close()
+                    return
             stream = sock if self._settings.path is None else await self._upgrade(sock, peer)
         except (OSError, ValueError) as error:
             _log.warning("refused peer=%s on=%s: %s", peer, self.address, tls.explain(error))
             sock.close()
+            if isinstance(error, (ssl.SSLError, ValueError)):  # (a lost connection, or a slow one, is no failure)
+                self._admission.rates.failed(host)
         except (IdentityError, UpgradeRefused, Displaced) as error:
             _log.warning("refused peer=%s on=%s: %s", peer, self.address, error)
             sock.close()
+            if not isinstance(error, Displaced):
+                self._admission.rates.failed(host)
         except asyncio.CancelledError:
             sock.close()
             raise

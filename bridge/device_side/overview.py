@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
+from bridge.admin.status import Bounds, Clients, Status, Traffic
 from bridge.admin.status import BusSide as BusSideStatus
-from bridge.admin.status import Clients, Status, Traffic
 from bridge.admin.status import Lane as LaneStatus
 from bridge.config import Config
+from bridge.device_side.admission import Admission
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
 from bridge.device_side.listener import ListeningPort
+from bridge.device_side.meter import Meters
 from bridge.device_side.supervisor import BusSide
 from bridge.device_side.uplink import Lane, Uplink
 from bridge.security.perishable import Perishable
@@ -35,6 +37,8 @@ class Overview:
         ports: Sequence[ListeningPort],
         connections: Callable[[], int],
         traffic: Callable[[], Mapping[str, int]],
+        admission: Admission,
+        meters: Meters,
     ) -> None:
         """Args:
         config: who this gateway is.
@@ -47,6 +51,8 @@ class Overview:
         ports: where devices connect.
         connections: how many there are.
         traffic: of all connections since the start, by the names of `$SYS/broker/…`.
+        admission: whom the limits turned away.
+        meters: whom they hold.
         """
         self.stopping = False
         self._config = config
@@ -60,6 +66,8 @@ class Overview:
         self._ports = ports
         self._connections = connections
         self._traffic = traffic
+        self._admission = admission
+        self._meters = meters
 
     def status(self) -> Status:
         """How things are now. Costs what the number of connections costs, so it is not for the hot path."""
@@ -74,6 +82,7 @@ class Overview:
             listeners=tuple(port.address for port in self._ports),
             clients=self._clients(),
             traffic=self._traffic_since_start(),
+            bounds=self._bounds(),
             lanes={name: _lane(lane) for name, lane in self._uplink.lanes.items()},
             bus_side=_bus_side(self._bus_side),
             perishables=self._perishables(),
@@ -97,6 +106,16 @@ class Overview:
             publications_received=traffic.get("publish/messages/received", 0),
             publications_delivered=self._broker.delivered,
             publications_dropped=self._broker.dropped,
+        )
+
+    def _bounds(self) -> Bounds:
+        admission, meters = self._admission, self._meters
+        return Bounds(
+            half_open=len(admission.antechamber),
+            handshakes=admission.handshakes,
+            refused=dict(admission.refused),
+            held=meters.held_now,
+            pauses=meters.pauses,
         )
 
     def _perishables(self) -> tuple[Perishable, ...]:

@@ -33,6 +33,7 @@ anonymous = true
 handshakes = {handshakes}
 handshake_timeout = "{handshake_timeout} s"
 handshake_stall = "500 ms"
+{limits}
 connect_timeout = "{connect_timeout} s"
 
 [[routes]]
@@ -103,8 +104,8 @@ class Target:
 
 
 @contextmanager
-def target(directory: Path) -> Iterator[Target]:
-    """A running daemon in `directory`."""
+def target(directory: Path, limits: str = "") -> Iterator[Target]:
+    """A running daemon in `directory`, with more lines under [limits]."""
     authority = Authority(directory / "certs")
     certificate, key = authority.server()
     ports = free_port(), free_port()
@@ -118,6 +119,7 @@ def target(directory: Path) -> Iterator[Target]:
             key=key,
             ca=authority.pem,
             handshakes=HANDSHAKES,
+            limits=limits,
             handshake_timeout=HANDSHAKE_TIMEOUT_S,
             connect_timeout=CONNECT_TIMEOUT_S,
         )

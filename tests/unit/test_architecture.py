@@ -43,11 +43,11 @@ MAY_IMPORT = {
     "message": set(),
 }
 """What each part of `bridge` may import from the other parts; all may import the leaves."""
-LEAVES = {"config", "config_access", "quantities", "units", "address", "credentials", "device_filter"}
+LEAVES = {"config", "config_access", "config_limits", "quantities", "units", "address", "credentials", "device_filter"}
 """They import nothing from `bridge`, but `config` its parts."""
 
 PURE = re.compile(
-    r"bridge/(mqtt/.*|message|device_filter|config|config_access|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
+    r"bridge/(mqtt/.*|message|device_filter|config|config_access|config_limits|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
     r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event)|schemas/wire_format|schemas/schema|device_side/(documents|trace_context))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}
@@ -103,7 +103,9 @@ def imports_point_one_way(module: Module) -> Iterator[str]:
         return
     allowed = {module.part} if module.part in LEAVES else {module.part, *MAY_IMPORT[module.part], *LEAVES}
     if module.part == "config":
-        allowed |= {"config_access", "quantities"}
+        allowed |= {"config_access", "config_limits", "quantities"}
+    if module.part == "config_limits":
+        allowed |= {"quantities"}
     for line, name in module.bridge_imports():
         if name.split(".")[0] not in allowed:
             yield f"{module.path}:{line}: bridge.{module.part} imports bridge.{name}"

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.admin.health import judge
 from bridge.admin.metrics import Metrics
-from bridge.admin.status import BusSide, Clients, Lane, Status, Traffic
+from bridge.admin.status import Bounds, BusSide, Clients, Lane, Status, Traffic
 from bridge.log.doorbell import Figures, Health, LaneFigures
 from bridge.log.figures import Figures as LogFigures
 from bridge.security.perishable import Perishable
@@ -33,6 +33,7 @@ WELL = Status(
     traffic=Traffic(
         bytes_received=10, bytes_sent=20, publications_received=30, publications_delivered=40, publications_dropped=50
     ),
+    bounds=Bounds(half_open=11, handshakes=12, refused={"half-open": 13}, held=14, pauses=15),
     lanes={"normal": lane()},
     bus_side=BusSide(
         pid=78,
@@ -112,6 +113,8 @@ def test_prometheus_reads_every_figure():
     assert found["busbridge_lane_written_bytes_total", "normal"] == LOG.bytes_written
     assert found["busbridge_lane_syncs_total", "normal"] == LOG.syncs
     assert found["busbridge_publications_received_total",] == 30
+    assert found["busbridge_refused_connections_total", "half-open"] == 13
+    assert (found["busbridge_held_connections",], found["busbridge_held_pauses_total",]) == (14, 15)
     assert found["busbridge_forwarded_records_total", "normal"] == 99
     assert found["busbridge_transactions_total", "aborted"] == 1
     assert found["busbridge_dead_letters_total", "too-large"] == 2

@@ -11,6 +11,7 @@ import pytest
 
 from bridge.config import Limits, Mqtt
 from bridge.device_side.connection import LEFT, LOST, Connection
+from bridge.device_side.meter import Meters
 from bridge.message import Message
 from bridge.mqtt.events import ConnectRequested, Disconnected, Event, Released
 from bridge.mqtt.session import Session
@@ -243,3 +244,78 @@ async def test_a_packet_a_byte_at_a_time_and_many_at_once(daemon: Daemon) -> Non
     client.send(b"".join(publish("t", b"fast", 1, number) for number in range(2, 100)))
     assert (await answers(client, 4 + 4 * 99))[-4:] == b"\x40\x02\0\x63"
     assert [event_id(event) for event in daemon.events] == list(range(1, 100))
+
+
+async def metered(daemon: Daemon, meters: Meters) -> tuple[Connection, socket.socket]:
+    """A connection that is measured from CONNACK on."""
+    connection, client = daemon.connect()
+    await answers(client, 4)
+    connection.meter = meters.of("dev-1")
+    return connection, client
+
+
+class Moment:
+    """A clock that stands."""
+
+    def __init__(self) -> None:
+        self.now = asyncio.get_running_loop().time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_more_messages_than_allowed_wait_and_none_is_lost(daemon: Daemon) -> None:
+    daemon.take = acknowledge
+    meters = Meters(Limits(messages_per_s=200, rate_burst=0.1), daemon.loop.time)
+    connection, client = await metered(daemon, meters)
+    client.send(b"".join(publish("t", b"x", 1, number) for number in range(1, 101)))
+    await until(lambda: daemon.events)
+    assert len(daemon.events) < 100
+    assert connection.paused
+    assert meters.held_now == 1
+    await until(lambda: len(daemon.events) == 100)
+    assert [event_id(event) for event in daemon.events] == list(range(1, 101))
+    assert (await answers(client, 400))[-4:] == b"\x40\x02\0\x64"
+    await until(lambda: not meters.held_now)
+    assert meters.pauses > 1
+
+
+async def test_more_bytes_than_allowed_stop_the_reading(daemon: Daemon) -> None:
+    daemon.take = acknowledge
+    meters = Meters(Limits(bytes_per_s=1024, rate_burst=0.01), daemon.loop.time)
+    connection, client = await metered(daemon, meters)
+    client.send(publish("t", bytes(20_000), 1, 1))
+    await until(lambda: daemon.events)
+    client.send(publish("t", b"behind it", 1, 2))
+    await asyncio.sleep(0.05)
+    assert connection.paused
+    assert len(daemon.events) == 1
+    connection.end()
+    assert (daemon.endings, meters.held_now) == ([(LOST, True)], 0)
+
+
+async def test_what_the_pipeline_holds_is_not_counted_twice(daemon: Daemon) -> None:
+    moment, blocked = Moment(), [True]
+    meters = Meters(Limits(messages_per_s=3, rate_burst=1), moment)
+    daemon.take = lambda connection, event: not blocked[0] and acknowledge(connection, event)
+    connection, client = await metered(daemon, meters)
+    client.send(b"".join(publish("t", b"x", 1, number) for number in (1, 2)))
+    await until(lambda: daemon.held)
+    for _ in range(10):
+        connection.resume()
+    assert not connection.paused
+    blocked[0] = False
+    connection.resume()
+    assert len(daemon.events) == 2
+
+
+async def test_a_pause_ends_with_the_good_bye(daemon: Daemon) -> None:
+    daemon.take = acknowledge
+    meters = Meters(Limits(messages_per_s=1, rate_burst=1), daemon.loop.time)
+    connection, client = await metered(daemon, meters)
+    client.send(b"".join(publish("t", b"x", 1, number) for number in (1, 2, 3)))
+    await until(lambda: connection.paused)
+    connection.dismiss(0x8D, why="revoked")
+    assert daemon.endings == [("revoked", True)]
+    assert meters.held_now == 0
+    assert len(daemon.events) == 1

@@ -1,0 +1,69 @@
+"""Settings of what one daemon takes on: the shape of `[limits]`, a part of `bridge.config`. docs/limits.md says why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from bridge.quantities import KIB, MIB, Count, Rate, Size, Timeout
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one daemon takes on."""
+
+    connections: Count = 20_000
+    half_open: Count = 4096
+    """Connections that have not sent a whole TLS hello (without TLS: a byte) yet, and those that wait for a handshake.
+    When one more comes, the one that has said nothing for longest goes."""
+    handshakes: Count = 256
+    """TLS handshakes in progress."""
+    handshake_stall: Timeout = 2.0
+    """How long a handshake may wait for its peer while others wait for its place."""
+    handshake_threads: Count = 2
+    handshake_timeout: Timeout = 10.0
+    connect_timeout: Timeout = 10.0
+    """From the handshake to CONNECT."""
+    upgrade_bytes: Annotated[Size, msgspec.Meta(le=16 * KIB)] = 8 * KIB
+    """Of the HTTP request that opens a WebSocket."""
+    read_bytes: Annotated[Size, msgspec.Meta(ge=16 * KIB)] = 64 * KIB
+    """Read from one connection before others have their turn."""
+    output_bytes: Size = 1 * MIB
+    """Waiting to be sent to one connection; beyond it QoS 0 is dropped for it and QoS 1 and 2 wait in its queue, beyond
+    twice as much it is not read."""
+    exchanges: Count = 1024
+    """QoS 2 exchanges of one device that wait for its PUBREL: every segment of the queue carries them on."""
+    exchanges_bytes: Size = 1 * MIB
+    """Of all devices' open exchanges in such a segment: 3 bytes each, and the devices' ids. Beyond it a device without
+    one waits with its first, one with some is refused more. Never more than a quarter of a segment."""
+    topics_remembered: Count = 256
+    """Topics of one connection whose permission and route are remembered."""
+    retained: Count = 100_000
+    """Topics with a retained message."""
+    retained_bytes: Size = 64 * MIB
+    """Their payloads and names."""
+    sessions: Count = 50_000
+    """Clients known at once, connected or with a session that waits for them."""
+    address_connects_per_s: Count | None = None
+    """Connections from one address (of IPv6, from one /64). None: no bound, for a whole fleet may come from one."""
+    address_burst: Count = 5000
+    """So many at once, when it was quiet before."""
+    address_failures_per_s: Count = 10
+    """Failed attempts from one address: TLS, certificate, CONNECT. Beyond it the address is not listened to for 1 s,
+    and for twice as long each time it goes on. Those that are connected stay."""
+    address_failures_burst: Count = 500
+    address_pause_max: Timeout = 60.0
+    """The longest such pause."""
+    address_exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks without such bounds: a proxy's, or one behind which many devices share an address."""
+    device_connects_per_s: Count | None = 10
+    """Connections of one device, by its certificate; None: no bound. It is turned away behind the handshake."""
+    device_burst: Count = 200
+    messages_per_s: Count | None = None
+    """Of one device; None: no bound. Beyond it the device is not read for a moment; nothing is dropped."""
+    bytes_per_s: Annotated[Rate, msgspec.Meta(ge=1024)] | None = None
+    """Of one device, as `messages_per_s`; at least 1 KiB/s."""
+    rate_burst: Timeout = 10.0
+    """So many seconds' worth of both may come at once, when it was quiet before."""
+    rates_remembered: Count = 10_000
+    """Addresses, and devices, of which such rates are known; the least recently seen are forgotten."""
