@@ -374,6 +374,11 @@ class FrontDesk:
         assert client is not None
         known = set(client.state.subscriptions)
         reasons = self._broker.subscribe(client, event)
+        for subscription, reason in zip(event.subscriptions, reasons, strict=True):
+            if reason == Reason.NOT_AUTHORIZED:
+                rule, wanted = self._acl.subscribing(client.device, subscription.filter).rule, subscription.filter
+                why = f"not allowed to subscribe to {wanted} ({rule})"
+                _log.warning("refused device=%s peer=%s: %s", client.device, connection.peer, why)
         fresh = [
             subscription
             for subscription, reason in zip(event.subscriptions, reasons, strict=True)

@@ -202,8 +202,9 @@ class Pipeline:
     def _find(self, connection: Connection, message: Message) -> Way | None:
         """The way of a topic the connection has not used yet; None: it was refused."""
         device, topic = connection.device, message.topic
-        if not self._acl.may_publish(device, topic):
-            self._refuse(connection, message, Reason.NOT_AUTHORIZED, "not allowed to publish there")
+        decision = self._acl.publishing(device, topic)
+        if not decision.allowed:
+            self._refuse(connection, message, Reason.NOT_AUTHORIZED, f"not allowed to publish there ({decision.rule})")
             return None
         try:
             way = self._way(device, topic)

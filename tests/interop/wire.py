@@ -101,9 +101,10 @@ class Wire:
         tls: ssl.SSLContext | None = None,
         properties: Properties | None = None,
         raw: bytes | None = None,
+        plain: socket.socket | None = None,
     ) -> None:
-        """Connects and sends CONNECT (`raw`: these bytes instead); the answer is left to be read."""
-        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        """Connects, or takes `plain`, and sends CONNECT (`raw`: these bytes instead); the answer is left to be read."""
+        plain = plain or socket.create_connection(("127.0.0.1", port), timeout=10)
         self.sock = tls.wrap_socket(plain, server_hostname="localhost") if tls else plain
         self.version = version
         self._read = b""
