@@ -14,6 +14,7 @@ from bridge.device_side.connection import Connection
 from bridge.device_side.fan_out import FanOut
 from bridge.device_side.kept_exchanges import KeptExchanges
 from bridge.device_side.kept_sessions import KeptSessions, Soon
+from bridge.device_side.long_clock import LongClock
 from bridge.device_side.retained import Retained
 from bridge.message import Message
 from bridge.mqtt.events import ConnectRequested, SubscribeRequested, UnsubscribeRequested, Will
@@ -60,6 +61,7 @@ class Broker:
         limits: Limits,
         now: Callable[[], float],
         soon: Soon,
+        long: LongClock,
     ) -> None:
         """Args:
         acl: who may subscribe to what.
@@ -69,6 +71,7 @@ class Broker:
         limits: the daemon's.
         now: the loop's clock, seconds.
         soon: the loop's `call_soon_threadsafe`.
+        long: for what is to end after a restart.
         """
         self._fan_out = FanOut(limits, now)
         self.subscriptions = self._fan_out.subscriptions
@@ -79,7 +82,7 @@ class Broker:
         """Messages that made room for newer ones, in sessions that are over."""
         self.retained = retained
         self._acl = acl
-        self._kept = KeptSessions(cold, mqtt, now, soon, self._stored)
+        self._kept = KeptSessions(cold, mqtt, now, soon, self._stored, long)
         self.exchanges = KeptExchanges(cold, self._kept)
         """QoS 2 publications that sessions which stay have been given."""
         self._mqtt = mqtt

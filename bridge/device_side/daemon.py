@@ -33,6 +33,7 @@ from bridge.device_side.front_desk import FrontDesk
 from bridge.device_side.gateway_record import GatewayRecord
 from bridge.device_side.listener import Admitted, CannotListen, ListeningPort
 from bridge.device_side.lock import DirectoryLock, Locked
+from bridge.device_side.long_clock import LongClock
 from bridge.device_side.open_files import fitting, raise_limit
 from bridge.device_side.overview import Overview
 from bridge.device_side.pipeline import Pipeline
@@ -134,10 +135,12 @@ class Daemon:
         self._uplink = self._open_uplink(data / "uplink")
         self._timekeeper = Timekeeper(self._clock, [lane.writer for lane in self._uplink.lanes.values()])
         self._clocks = self._timekeeper.known.encode()
-        self._retained = Retained(self._cold, config.limits, now=loop.time)
+        self._long_clock = LongClock(clock, self._cold)
+        self._retained = Retained(self._cold, config.limits, self._long_clock, loop.time)
         self._broker = Broker(
-            acl, self._retained, self._cold, config.mqtt, config.limits, loop.time, loop.call_soon_threadsafe
-        )
+            acl, self._retained, self._cold, config.mqtt, config.limits, loop.time, loop.call_soon_threadsafe,
+            self._long_clock,
+        )  # fmt: skip
         keys = read_keys(config)
         self._registry = open_registry(config, os.environ, replace_file, time.monotonic)
         self._pipeline = Pipeline(
@@ -150,7 +153,7 @@ class Daemon:
         self._downlink = (
             DownlinkReader(data / "downlink", self._devices, self._keys) if self._devices is not None else None
         )
-        self._wills = Wills(self._pipeline.will, self._cold)
+        self._wills = Wills(self._pipeline.will, self._cold, self._long_clock)
         self._units = Units(acl, self._cold)
         rates = Rates(config.limits, loop.time)
         self._desk = FrontDesk(
@@ -243,6 +246,7 @@ class Daemon:
         if self._downlink is not None and self._downlink.unsaved:
             self._downlink.save()
         self._broker.keep_messages()
+        self._long_clock.save()
         self._cold.close()
         if self._registry is not None:
             self._registry.close()
@@ -379,6 +383,7 @@ class Daemon:
             if self._timekeeper.look():
                 self._clocks = self._timekeeper.known.encode()
                 self._bus_side.ring()
+            self._long_clock.look()
             await asyncio.sleep(_CLOCK_LOOK_S)
 
     async def _save_downlink_cursor(self, downlink: DownlinkReader) -> None:

@@ -8,13 +8,13 @@ late repeats a QoS 1 message after a kill, or a PUBREL; neither is more than MQT
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import msgspec
 
 from bridge.config import Mqtt
 from bridge.device_side.cold import Changes, ColdStore, Table
+from bridge.device_side.long_clock import LongClock, Moment
 from bridge.message import Message
 from bridge.mqtt.session_state import Outgoing, SessionState
 from bridge.mqtt.subscription import Subscription
@@ -24,8 +24,8 @@ class _StoredSession(msgspec.Struct, frozen=True):
     version: int
     expiry_s: int
     subscriptions: list[Subscription]
-    gone_at: float | None = None
-    """Seconds since the Unix epoch; None: it was connected."""
+    alone_since: Moment | None = None
+    """None: it was connected."""
 
 
 class _StoredMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -35,8 +35,7 @@ class _StoredMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     identifiers: tuple[int, ...] = ()
     packet_id: int = 0
     released: bool = False
-    expires_at: float | None = None
-    """Seconds since the Unix epoch."""
+    expires: Moment | None = None
     share: str = ""
 
 
@@ -59,7 +58,7 @@ class KeptSessions:
         now: Callable[[], float],
         soon: Soon,
         on_stored: Callable[[SessionState], None],
-        wall: Callable[[], float] = time.time,
+        long: LongClock,
     ) -> None:
         """Args:
         cold: the store.
@@ -67,14 +66,14 @@ class KeptSessions:
         now: the loop's clock, seconds.
         soon: for what is to be written, and what follows.
         on_stored: told of each session that waited (`Keeper.awaited`) when it is on disk.
-        wall: seconds since the Unix epoch: clocks of sessions and messages run on while the daemon does not.
+        long: clocks of sessions and messages run on while the daemon does not.
         """
         self._cold = cold
         self._limits = limits
         self._now = now
         self._soon = soon
         self._on_stored = on_stored
-        self._wall = wall
+        self._long = long
         self._changed: dict[SessionState, list[Outgoing]] = {}
         """Messages that may be other than on disk, in the order in which that came about."""
         self._changes: Changes = {}
@@ -98,7 +97,8 @@ class KeptSessions:
             state.subscriptions.update((one.filter, one) for one in stored.subscriptions)
             state.keeper = self
             self._rows[client_id] = {}
-            alone[client_id] = self._now() + min(0.0, (stored.gone_at or self._wall()) - self._wall())
+            since = stored.alone_since
+            alone[client_id] = self._now() + (min(0.0, self._long.until(since)) if since else 0.0)
         for key, body in sorted(self._cold.load("queues")):
             self._load_message(states, key, _decode_message(body))
         for client_id, state in states.items():
@@ -110,8 +110,8 @@ class KeptSessions:
             state.keeper = self
             self._changed[state] = [*state.in_flight.values(), *state.queue]
         self._rows.setdefault(state.client_id, {})
-        gone_at = self._wall() if gone else None
-        body = _StoredSession(state.version, state.expiry_s, list(state.subscriptions.values()), gone_at)
+        since = self._long.mark() if gone else None
+        body = _StoredSession(state.version, state.expiry_s, list(state.subscriptions.values()), since)
         self._cold.put("sessions", state.client_id, _encode(body))
 
     def forget(self, state: SessionState) -> None:
@@ -206,9 +206,9 @@ class KeptSessions:
             item.number = self._last_number
         key = f"{state.client_id}{_SEPARATOR}{item.number:016x}"
         rows[item.number] = (key, item.packet_id, item.released)
-        expires_at = None if item.expires is None else self._wall() + item.expires - self._now()
+        expires = None if item.expires is None else self._long.mark(item.expires - self._now())
         stored = _StoredMessage(
-            item.message, item.qos, item.retain, item.identifiers, item.packet_id, item.released, expires_at, item.share
+            item.message, item.qos, item.retain, item.identifiers, item.packet_id, item.released, expires, item.share
         )
         self.put("queues", key, _encode(stored))
         if item.qos == 2 and item.packet_id:
@@ -221,7 +221,7 @@ class KeptSessions:
         if state is None:
             self._cold.put("queues", key, None)
             return
-        expires = None if stored.expires_at is None else self._now() + stored.expires_at - self._wall()
+        expires = None if stored.expires is None else self._now() + self._long.until(stored.expires)
         item = Outgoing(
             stored.message, stored.qos, stored.retain, stored.identifiers, stored.packet_id, stored.released, expires,
             stored.share, int(number, 16), stored=True,

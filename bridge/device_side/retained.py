@@ -14,6 +14,7 @@ import msgspec
 
 from bridge.config import Limits
 from bridge.device_side.cold import ColdStore
+from bridge.device_side.long_clock import LongClock, Moment
 from bridge.device_side.topic_tree import TopicTree
 from bridge.message import Message
 from bridge.mqtt.properties import Property
@@ -22,8 +23,7 @@ from bridge.mqtt.properties import Property
 class _Stored(Message, omit_defaults=True, gc=False):
     """A message as the cold store has it."""
 
-    expires_at: float | None = None
-    """Seconds since the Unix epoch."""
+    expires: Moment | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -38,20 +38,19 @@ class Retained:
         self,
         cold: ColdStore,
         limits: Limits,
-        *,
+        long: LongClock,
         now: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
     ) -> None:
         """Args:
         cold: where they are kept between two starts.
         limits: how many and how large.
+        long: for what must outlive the loop's clock.
         now: the loop's clock, seconds.
-        wall: seconds since the Unix epoch, for what must outlive the loop's clock.
         """
         self._cold = cold
         self._limits = limits
         self._now = now
-        self._wall = wall
+        self._long = long
         self._messages: dict[str, Message] = {}
         self._topics = TopicTree()
         self._expires: dict[str, float] = {}
@@ -64,8 +63,8 @@ class Retained:
             self._messages[topic] = stored
             self._topics.add(topic)
             self._bytes += _size(stored)
-            if stored.expires_at is not None:
-                self._expires_at(topic, now() + stored.expires_at - wall())
+            if stored.expires is not None:
+                self._expires_at(topic, now() + long.until(stored.expires))
 
     def __len__(self) -> int:
         """How many there are."""
@@ -124,13 +123,13 @@ class Retained:
 
     def _put(self, message: Message) -> None:
         interval = message.properties.get(Property.MESSAGE_EXPIRY_INTERVAL) if message.properties else None
-        expires_at = None
+        expires = None
         self._expires.pop(message.topic, None)
         if isinstance(interval, int):
             self._expires_at(message.topic, self._now() + interval)
-            expires_at = self._wall() + interval
+            expires = self._long.mark(interval)
         fields = {name: getattr(message, name) for name in Message.__struct_fields__}
-        self._cold.put("retained", message.topic, _encoder.encode(_Stored(**fields, expires_at=expires_at)))
+        self._cold.put("retained", message.topic, _encoder.encode(_Stored(**fields, expires=expires)))
 
     def _expires_at(self, topic: str, moment: float) -> None:
         self._expires[topic] = moment

@@ -7,12 +7,12 @@ those that waited. A gateway that stops by itself has said good-bye to its clien
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Container
 
 import msgspec
 
 from bridge.device_side.cold import ColdStore
+from bridge.device_side.long_clock import LongClock, Moment
 from bridge.message import Message
 from bridge.mqtt.events import Will
 
@@ -21,8 +21,8 @@ class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     device: str
     message: Message
     delay_s: int
-    due_at: float | None = None
-    """Seconds since the Unix epoch; None: its client is connected."""
+    due: Moment | None = None
+    """None: its client is connected."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -34,15 +34,15 @@ Publish = Callable[[str, Message, Callable[[], object]], None]
 class Wills:
     """Of clients that are connected, and of those that went without a word."""
 
-    def __init__(self, publish: Publish, cold: ColdStore, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, publish: Publish, cold: ColdStore, long: LongClock) -> None:
         """Args:
         publish: see there.
         cold: where they are kept.
-        wall: seconds since the Unix epoch: delays run on while the daemon does not.
+        long: delays run on while the daemon does not.
         """
         self._publish = publish
         self._cold = cold
-        self._wall = wall
+        self._long = long
         self._keys: dict[str, str] = {}
         """Of the newest row of each device. One whose publication is under way may be there still."""
         self._last_number = 0
@@ -56,10 +56,10 @@ class Wills:
             self._last_number = max(self._last_number, int(key, 16))
             self._keys[stored.device] = key
             over = stored.device not in sessions
-            if over or stored.due_at is None:
+            if over or stored.due is None:
                 self.left(stored.device, Will(stored.message, stored.delay_s), now, session_over=over)
             else:
-                self._waiting[stored.device] = (now + stored.due_at - self._wall(), stored.message)
+                self._waiting[stored.device] = (now + self._long.until(stored.due), stored.message)
 
     def connected(self, device: str, will: Will | None) -> None:
         """A new connection; what is said about the last one comes before. Not yet on disk when this returns."""
@@ -79,7 +79,7 @@ class Wills:
         if session_over or not will.delay_s:
             self.session_over(device)
         else:
-            self._store(device, will, self._wall() + will.delay_s)
+            self._store(device, will, self._long.mark(will.delay_s))
 
     def resumed(self, device: str) -> None:
         """A new connection goes on with the session: the will is not sent [MQTT-3.1.3-9]."""
@@ -98,8 +98,8 @@ class Wills:
         for device in [device for device, (due, _) in self._waiting.items() if due <= now]:
             self.session_over(device)
 
-    def _store(self, device: str, will: Will, due_at: float | None) -> None:
-        self._cold.put("wills", self._keys[device], _encode(_Stored(device, will.message, will.delay_s, due_at)))
+    def _store(self, device: str, will: Will, due: Moment | None) -> None:
+        self._cold.put("wills", self._keys[device], _encode(_Stored(device, will.message, will.delay_s, due)))
 
     def _forget(self, device: str) -> None:
         key = self._keys.pop(device, None)

@@ -23,8 +23,10 @@ from rich.table import Table
 from bridge.config import Acl as AclRules
 from bridge.config import Limits, Mqtt
 from bridge.device_side.broker import Broker, Client
+from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore, ColdStoreFailure
 from bridge.device_side.connection import Connection
+from bridge.device_side.long_clock import LongClock
 from bridge.device_side.retained import Retained
 from bridge.message import Message
 from bridge.mqtt import packets
@@ -56,9 +58,10 @@ class Hall:
         self.loop = asyncio.new_event_loop()
         self.cold = ColdStore(directory / "cold.sqlite", _failed)
         rules = AclRules(publish=("#",), subscribe=("#",))
-        retained = Retained(self.cold, LIMITS)
+        long = LongClock(Clock(), self.cold)
+        retained = Retained(self.cold, LIMITS, long)
         self.broker = Broker(
-            Acl(rules), retained, self.cold, MQTT, LIMITS, time.monotonic, self.loop.call_soon_threadsafe
+            Acl(rules), retained, self.cold, MQTT, LIMITS, time.monotonic, self.loop.call_soon_threadsafe, long
         )
         self.asked: list[Connection] = []
         self._sockets: list[socket.socket] = []

@@ -22,7 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bridge.config import Limits
+from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore, ColdStoreFailure
+from bridge.device_side.long_clock import LongClock
 from bridge.device_side.retained import Retained
 from bridge.message import Message
 from tests.bench.support.processes import resident_bytes
@@ -50,7 +52,7 @@ class Result(msgspec.Struct, frozen=True):
 def make(path: Path, count: int, payload_bytes: int) -> None:
     """A store with that many."""
     store = ColdStore(path, _failed)
-    retained = Retained(store, ROOMY)
+    retained = Retained(store, ROOMY, LongClock(Clock(), store))
     for number in range(count):
         topic = f"site/{number % SITES}/device/{number}/state"
         retained.store(Message(topic, bytes(payload_bytes), 1, retain=True))
@@ -62,7 +64,7 @@ def start(path: Path) -> Result:
     before = resident_bytes(os.getpid())
     begun = time.perf_counter()
     store = ColdStore(path, _failed)
-    retained = Retained(store, ROOMY)
+    retained = Retained(store, ROOMY, LongClock(Clock(), store))
     start_s = time.perf_counter() - begun
     held = resident_bytes(os.getpid()) - before
     count = len(retained)

@@ -24,8 +24,10 @@ from rich.table import Table
 from bridge.config import Acl as AclRules
 from bridge.config import Limits, Mqtt
 from bridge.device_side.broker import Broker
+from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore, ColdStoreFailure
 from bridge.device_side.kept_sessions import KeptSessions
+from bridge.device_side.long_clock import LongClock
 from bridge.device_side.retained import Retained
 from bridge.message import Message
 from bridge.mqtt.session_state import SessionState
@@ -54,7 +56,7 @@ class Result(msgspec.Struct, frozen=True):
 def make(path: Path, sessions: int, messages_each: int) -> None:
     """A store with that many."""
     store = ColdStore(path, _failed)
-    kept = KeptSessions(store, Mqtt(), time.monotonic, lambda _: None, lambda _: None)
+    kept = KeptSessions(store, Mqtt(), time.monotonic, lambda _: None, lambda _: None, LongClock(Clock(), store))
     for number in range(sessions):
         state = SessionState(f"device-{number:06}", 5, EXPIRY_S, Mqtt())
         for each in FILTERS:
@@ -72,7 +74,9 @@ def start(path: Path, messages_each: int) -> Result:
     before = resident_bytes(os.getpid())
     begun = time.perf_counter()
     store = ColdStore(path, _failed)
-    broker = Broker(Acl(AclRules()), Retained(store, Limits()), store, Mqtt(), Limits(), time.monotonic, lambda _: None)
+    long = LongClock(Clock(), store)
+    retained = Retained(store, Limits(), long)
+    broker = Broker(Acl(AclRules()), retained, store, Mqtt(), Limits(), time.monotonic, lambda _: None, long)
     broker.restore({})
     start_s = time.perf_counter() - begun
     held = resident_bytes(os.getpid()) - before

@@ -25,6 +25,7 @@ from bridge.mqtt.properties import Property
 from bridge.mqtt.session import Session
 from bridge.mqtt.subscription import Subscription
 from bridge.security.acl import Acl
+from tests.unit.device_side.clocks import long_clock
 
 
 class Local:
@@ -34,11 +35,14 @@ class Local:
         self.loop = asyncio.new_event_loop()
         self.now = 1000.0
         self.mqtt, self.limits = mqtt or Mqtt(), limits or Limits()
-        self.retained = Retained(cold, self.limits, now=lambda: self.now)
+        self.long = long_clock(cold)
+        self.retained = Retained(cold, self.limits, self.long, lambda: self.now)
         acl = Acl(AclRules(publish=("#",), subscribe=("#", "$SYS/#")))
         self._soon: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._cold = cold
-        self.broker = Broker(acl, self.retained, cold, self.mqtt, self.limits, lambda: self.now, self._soon.put)
+        self.broker = Broker(
+            acl, self.retained, cold, self.mqtt, self.limits, lambda: self.now, self._soon.put, self.long
+        )
         self._sockets: list[socket.socket] = []
 
     def connect(

@@ -10,11 +10,13 @@ import pytest
 from bridge.config import Mqtt
 from bridge.device_side.cold import ColdStore
 from bridge.device_side.kept_sessions import KeptSessions
+from bridge.device_side.long_clock import LongClock
 from bridge.message import Message
 from bridge.mqtt import packets
 from bridge.mqtt.properties import Property
 from bridge.mqtt.session_state import SessionState
 from bridge.mqtt.subscription import Subscription
+from tests.unit.device_side.clocks import RIGHT_S, HandClock
 from tests.unit.device_side.conftest import OpenStore
 from tests.unit.device_side.local import Local, local
 
@@ -34,8 +36,10 @@ def restarted(open_store: OpenStore) -> Callable[[ColdStore], Local]:
     return restart
 
 
-def kept_sessions(store: ColdStore, now: float, wall: float) -> KeptSessions:
-    return KeptSessions(store, Mqtt(), lambda: now, lambda _: None, lambda _: None, lambda: wall)
+def kept_sessions(store: ColdStore, now: float, *, boot: int = 1, off_s: float = 0.0) -> KeptSessions:
+    """In that boot of the machine, before which it was off for so long."""
+    long = LongClock(HandClock(now, wall=RIGHT_S + off_s, boot=boot), store)
+    return KeptSessions(store, Mqtt(), lambda: now, lambda _: None, lambda _: None, long)
 
 
 def stay(gateway: Local, name: str = "c") -> None:
@@ -119,14 +123,14 @@ def test_the_end_of_a_session_takes_its_messages_off_the_disk(open_store: OpenSt
 def test_clocks_run_on_over_a_restart(open_store: OpenStore) -> None:
     """Of the session's expiry (from the connection's end), and of each message's."""
     store = open_store()
-    kept = kept_sessions(store, 5000.0, 1e6)
+    kept = kept_sessions(store, 5000.0)
     for name, gone in (("alone", True), ("connected", False)):
         state = SessionState(name, 5, 600, Mqtt())
         kept.store(state, gone=gone)
         state.enqueue(Message("t", b"x", 1), ALL, 5000.0, expires=5100.0)
     kept.write_messages()
     store.close()
-    later = kept_sessions(open_store(), 50.0, 1e6 + 30)
+    later = kept_sessions(open_store(), 50.0, boot=2, off_s=30)
     found = {state.client_id: (since, state.queue[0].expires) for state, since in later.load()}
     assert found == {"alone": (20.0, 120.0), "connected": (50.0, 120.0)}
 
@@ -137,7 +141,7 @@ def test_a_session_that_goes_on_is_not_alone_any_more(open_store: OpenStore, tmp
         gateway.connect("c", expiry_s=600).drop()
         gateway.connect("c", clean=False, expiry_s=600)
     store.close()
-    later = kept_sessions(open_store(), 50.0, 1e12)
+    later = kept_sessions(open_store(), 50.0, boot=2, off_s=1e9)
     assert [since for _, since in later.load()] == [50.0]
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from bridge.device_side.cold import ColdStore
+from bridge.device_side.long_clock import LongClock
 from bridge.device_side.wills import Wills
 from bridge.message import Message
 from bridge.mqtt.events import Will
+from tests.unit.device_side.clocks import RIGHT_S, HandClock, long_clock
 from tests.unit.device_side.conftest import OpenStore
 
 LAST = Message("status", b"gone")
@@ -33,7 +35,7 @@ def said() -> Said:
 
 @pytest.fixture
 def wills(cold: ColdStore, said: Said) -> Wills:
-    return Wills(said.publish, cold, lambda: 1e6)
+    return Wills(said.publish, cold, long_clock(cold))
 
 
 def leave(wills: Wills, device: str, delay_s: int = 0, *, session_over: bool = False) -> None:
@@ -78,10 +80,12 @@ def test_who_comes_back_to_its_session_takes_it_back(wills: Wills, said: Said) -
     assert said == []
 
 
-def restarted(open_store: OpenStore, wall: float, *sessions: str) -> Said:
+def restarted(open_store: OpenStore, off_s: float, *sessions: str) -> Said:
     """What the next daemon says at 50 s by its clock, and what it says when 5 s have gone by."""
     said = Said()
-    wills = Wills(said.publish, open_store(), lambda: wall)
+    store = open_store()
+    booted = HandClock(50.0, wall=RIGHT_S + off_s, boot=2)
+    wills = Wills(said.publish, store, LongClock(booted, store))
     wills.restore(sessions, 50.0)
     said.append("-")
     wills.publish_due(55.0)
@@ -98,7 +102,7 @@ def test_who_was_connected_at_a_kill_has_its_will_published_after_it(
     wills.connected("over", Will(LAST, 60))
     wills.connected("none", None)
     cold.close()
-    assert restarted(open_store, 1e6, "now", "later", "much-later", "none") == [
+    assert restarted(open_store, 0, "now", "later", "much-later", "none") == [
         "now gone",
         "over gone",
         "-",
@@ -111,7 +115,7 @@ def test_a_delay_runs_on_over_a_restart(wills: Wills, said: Said, cold: ColdStor
     leave(wills, "late", 200)
     cold.close()
     assert said == []
-    assert restarted(open_store, 1e6 + 97, "soon", "late") == ["-", "soon gone"]
+    assert restarted(open_store, 97, "soon", "late") == ["-", "soon gone"]
 
 
 def test_what_was_published_taken_back_or_discarded_does_not_come_back(
@@ -127,7 +131,7 @@ def test_what_was_published_taken_back_or_discarded_does_not_come_back(
     wills.connected("polite", Will(LAST))
     wills.discarded("polite")
     cold.close()
-    assert restarted(open_store, 1e6, "published", "back", "polite") == ["-"]
+    assert restarted(open_store, 0, "published", "back", "polite") == ["-"]
     assert list(open_store().load("wills")) == []
 
 
@@ -139,4 +143,4 @@ def test_one_whose_publication_is_not_on_disk_yet_is_published_again(
     wills.connected("d", Will(Message("status", b"gone again")))
     cold.close()
     assert said == ["d gone"]
-    assert restarted(open_store, 1e6, "d") == ["d gone", "d gone again", "-"]
+    assert restarted(open_store, 0, "d") == ["d gone", "d gone again", "-"]
