@@ -93,7 +93,7 @@ class Mqtt(msgspec.Struct, frozen=True):
     queue_max_messages: Count = 1000
     """Messages kept for one client beyond those in flight, while it is slow or away."""
     queue_max_bytes: Size = 4 * MIB
-    """Their payloads and topics."""
+    """Their payloads, topics and properties."""
     queue_on_full: Literal["drop_new", "drop_oldest"] = "drop_new"
     """Which message such a client does not get when its queue is full, the newest or the oldest; what has expired goes
     first. `$SYS/broker/publish/messages/dropped` counts them. No publisher waits for it; Kafka gets them all."""

@@ -41,9 +41,13 @@ class Limits(msgspec.Struct, frozen=True):
     retained: Count = 100_000
     """Topics with a retained message."""
     retained_bytes: Size = 64 * MIB
-    """Their payloads and names."""
+    """Their payloads, names and properties."""
     sessions: Count = 50_000
     """Clients known at once, connected or with a session that waits for them."""
+    session_queues_bytes: Size = 256 * MIB
+    """Of the messages that wait in the queues of all sessions together, each counted with 256 bytes more. Beyond it the
+    session that holds the most (to within a factor of two) gives way, by its newest message or its oldest as
+    `mqtt.queue_on_full` says; `$SYS/broker/publish/messages/dropped` counts these too."""
     address_connects_per_s: Count | None = None
     """Connections from one address (of IPv6, from one /64). None: no bound, for a whole fleet may come from one."""
     address_burst: Count = 5000

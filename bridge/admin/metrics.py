@@ -63,6 +63,7 @@ def _clients(status: Status) -> Iterator[Family]:
         ("connections", "Network connections, with those before CONNECT.", clients.connections),
         ("subscriptions", "Of all clients.", clients.subscriptions),
         ("retained_messages", "Topics with a retained message.", clients.retained),
+        ("session_queue_bytes", "Of messages that wait in the sessions of all clients.", clients.queued_bytes),
     ):
         yield GaugeMetricFamily(f"busbridge_{name}", help_text, value=value)
 

@@ -20,6 +20,8 @@ class Clients(msgspec.Struct):
     subscriptions: int
     retained: int
     """Topics with a retained message."""
+    queued_bytes: int = 0
+    """Of messages that wait in sessions, as `limits.session_queues_bytes` counts them."""
 
 
 class Traffic(msgspec.Struct):

@@ -18,6 +18,7 @@ from bridge.device_side.long_clock import LongClock
 from bridge.device_side.retained import Retained
 from bridge.message import Message
 from bridge.mqtt.events import ConnectRequested, SubscribeRequested, UnsubscribeRequested, Will
+from bridge.mqtt.queue_room import QueueRoom
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session_state import SessionState
 from bridge.mqtt.subscription import Subscription
@@ -81,8 +82,10 @@ class Broker:
         self._displaced = 0
         """Messages that made room for newer ones, in sessions that are over."""
         self.retained = retained
+        self.queue_room = QueueRoom(limits.session_queues_bytes)
+        """What the queues of all sessions take."""
         self._acl = acl
-        self._kept = KeptSessions(cold, mqtt, now, soon, self._stored, long)
+        self._kept = KeptSessions(cold, mqtt, now, soon, self._stored, long, self.queue_room)
         self.exchanges = KeptExchanges(cold, self._kept)
         """QoS 2 publications that sessions which stay have been given."""
         self._mqtt = mqtt
@@ -100,6 +103,7 @@ class Broker:
             client.gone_at = alone_since
             for subscription in state.subscriptions.values():
                 self._fan_out.subscribe(client, subscription)
+        self.queue_room.trim()
         told = self.exchanges.restore(open_handshakes, self.clients)
         for client_id, client in self.clients.items():
             known = told.get(client_id, set())
@@ -262,13 +266,14 @@ class Broker:
         return (client.connection for client in self.clients.values() if client.connection is not None)
 
     def _add(self, client_id: str, version: int, expiry_s: int) -> Client:
-        client = self.clients[client_id] = Client(SessionState(client_id, version, expiry_s, self._mqtt))
+        client = self.clients[client_id] = Client(SessionState(client_id, version, expiry_s, self._mqtt, self.queue_room))
         client.gone_at = self._now()
         return client
 
     def _forget(self, client: Client) -> None:
         self._fan_out.session_over(client)
         self.exchanges.session_over(client.state.client_id)
+        client.state.close()
         self._displaced += client.state.displaced
         del self.clients[client.state.client_id]
         self._kept.forget(client.state)

@@ -16,6 +16,7 @@ from bridge.config import Mqtt
 from bridge.device_side.cold import Changes, ColdStore, Table
 from bridge.device_side.long_clock import LongClock, Moment
 from bridge.message import Message
+from bridge.mqtt.queue_room import QueueRoom
 from bridge.mqtt.session_state import Outgoing, SessionState
 from bridge.mqtt.subscription import Subscription
 
@@ -59,6 +60,7 @@ class KeptSessions:
         soon: Soon,
         on_stored: Callable[[SessionState], None],
         long: LongClock,
+        room: QueueRoom | None = None,
     ) -> None:
         """Args:
         cold: the store.
@@ -67,6 +69,7 @@ class KeptSessions:
         soon: for what is to be written, and what follows.
         on_stored: told of each session that waited (`Keeper.awaited`) when it is on disk.
         long: clocks of sessions and messages run on while the daemon does not.
+        room: what the queues of all sessions may take; None: no bound.
         """
         self._cold = cold
         self._limits = limits
@@ -74,6 +77,7 @@ class KeptSessions:
         self._soon = soon
         self._on_stored = on_stored
         self._long = long
+        self._room = room
         self._changed: dict[SessionState, list[Outgoing]] = {}
         """Messages that may be other than on disk, in the order in which that came about."""
         self._changes: Changes = {}
@@ -93,7 +97,7 @@ class KeptSessions:
         alone: dict[str, float] = {}
         for client_id, body in self._cold.load("sessions"):
             stored = _decode_session(body)
-            state = states[client_id] = SessionState(client_id, stored.version, stored.expiry_s, self._limits)
+            state = states[client_id] = SessionState(client_id, stored.version, stored.expiry_s, self._limits, self._room)
             state.subscriptions.update((one.filter, one) for one in stored.subscriptions)
             state.keeper = self
             self._rows[client_id] = {}

@@ -96,6 +96,7 @@ class Overview:
             connections=self._connections(),
             subscriptions=sum(len(client.state.subscriptions) for client in broker.clients.values()),
             retained=len(broker.retained),
+            queued_bytes=broker.queue_room.bytes,
         )
 
     def _traffic_since_start(self) -> Traffic:

@@ -62,7 +62,7 @@ class Retained:
             stored = _decoder.decode(value)
             self._messages[topic] = stored
             self._topics.add(topic)
-            self._bytes += _size(stored)
+            self._bytes += stored.size
             if stored.expires is not None:
                 self._expires_at(topic, now() + long.until(stored.expires))
 
@@ -72,7 +72,7 @@ class Retained:
 
     @property
     def stored_bytes(self) -> int:
-        """Of their payloads and names."""
+        """Of their payloads, names and properties."""
         return self._bytes
 
     def store(self, message: Message, *, durable: bool = True) -> bool:
@@ -83,7 +83,7 @@ class Retained:
         before = self._messages.get(message.topic)
         if before == message and message.topic not in self._expires:
             return True
-        after = self._bytes + _size(message) - (_size(before) if before else 0)
+        after = self._bytes + message.size - (before.size if before else 0)
         if not message.payload:
             self._forget(message.topic)
             return True
@@ -140,9 +140,5 @@ class Retained:
         before = self._messages.pop(topic, None)
         if before is not None:
             self._topics.remove(topic)
-            self._bytes -= _size(before)
+            self._bytes -= before.size
             self._cold.put("retained", topic, None)
-
-
-def _size(message: Message) -> int:
-    return len(message.payload) + len(message.topic)

@@ -16,8 +16,13 @@ import msgspec
 
 from bridge.config import Mqtt
 from bridge.message import Message
+from bridge.mqtt.queue_room import QueueRoom
 from bridge.mqtt.subscription import Subscription
 from bridge.mqtt.topics import is_shared
+
+
+_ITEM_BYTES = 256
+"""What a message in a queue takes beside its own size, about."""
 
 
 class Stage(IntEnum):
@@ -86,14 +91,17 @@ class Outgoing(msgspec.Struct):
 
     @property
     def size(self) -> int:
-        """Bytes it is counted with in the queue: payload and topic."""
-        return len(self.message.payload) + len(self.message.topic)
+        """Bytes it is counted with in the queue."""
+        return self.message.size
 
 
 class SessionState:
     """A client's subscriptions, its exchanges in progress and the messages that wait for it."""
 
-    def __init__(self, client_id: str, version: int, expiry_s: int, limits: Mqtt) -> None:
+    def __init__(
+        self, client_id: str, version: int, expiry_s: int, limits: Mqtt, room: QueueRoom | None = None
+    ) -> None:
+        """`room`: what its queue shares with others'; None: it is alone."""
         self.client_id = client_id
         self.version = version
         """Protocol level of its newest connection: 3 (3.1), 4 (3.1.1) or 5."""
@@ -118,6 +126,9 @@ class SessionState:
         self._first_expiry = math.inf
         """No message in the queue expires before."""
         self._limits = limits
+        self._room = room or QueueRoom()
+        self._held = 0
+        """Bytes of its queue in `_room`."""
 
     def restore_incoming(self, packet_ids: Iterable[int], untold: Iterable[int] = ()) -> None:
         """Takes up QoS 2 hand-shakes that were durable before a restart; of `untold` see `Stage.UNTOLD`."""
@@ -140,7 +151,7 @@ class SessionState:
         """Queues `item`; False: dropped. `now`: the clock of `Outgoing.expires`; what has expired makes room."""
         if item.qos and not self._has_room(item) and now >= self._first_expiry:
             self._drop_expired(now)
-        if not item.qos or not (self._has_room(item) or self._make_room(item)):
+        if not (item.qos and (self._has_room(item) or self._make_room(item)) and self._is_admitted(item)):
             self.dropped += 1
             return False
         self._append(item)
@@ -165,9 +176,36 @@ class SessionState:
         item.over = True
         self.mark_changed(item)
 
+    @property
+    def keeps_oldest(self) -> bool:
+        """Where its queue has no room, what comes last is dropped."""
+        return self._limits.queue_on_full == "drop_new"
+
+    def give_way(self) -> None:
+        """Drops the oldest queued message or the newest, as is the policy: for others, or for one that comes."""
+        item = self.queue.pop() if self.keeps_oldest else self.queue.popleft()
+        self._resize(-item.size)
+        self.mark_over(item)
+        self.displaced += 1
+        self.dropped += 1
+
+    def close(self) -> None:
+        """The session is over: what it holds counts no more."""
+        self.queue.clear()
+        self._resize(-self.queue_bytes)
+
+    def _resize(self, change: int) -> None:
+        """The queue is other than it was, by `change` bytes."""
+        self.queue_bytes += change
+        before, self._held = self._held, self.queue_bytes + len(self.queue) * _ITEM_BYTES
+        self._room.resized(self, before, self._held)
+
+    def _is_admitted(self, item: Outgoing) -> bool:
+        return self._room.admits(self, item.size + _ITEM_BYTES)
+
     def _append(self, item: Outgoing) -> None:
         self.queue.append(item)
-        self.queue_bytes += item.size
+        self._resize(item.size)
         if item.expires is not None:
             self._first_expiry = min(self._first_expiry, item.expires)
 
@@ -177,14 +215,10 @@ class SessionState:
 
     def _make_room(self, item: Outgoing) -> bool:
         """Drops the oldest for it; False: that is not the policy, or would not help."""
-        if self._limits.queue_on_full != "drop_oldest" or item.size > self._limits.queue_max_bytes:
+        if self.keeps_oldest or item.size > self._limits.queue_max_bytes:
             return False
         while not self._has_room(item):
-            oldest = self.queue.popleft()
-            self.queue_bytes -= oldest.size
-            self.mark_over(oldest)
-            self.displaced += 1
-            self.dropped += 1
+            self.give_way()
         return True
 
     def _drop_expired(self, now: float) -> None:
@@ -196,13 +230,13 @@ class SessionState:
                 self.mark_over(item)
         self.dropped += len(self.queue) - len(kept)
         self.queue = kept
-        self.queue_bytes = sum(item.size for item in kept)
+        self._resize(sum(item.size for item in kept) - self.queue_bytes)
         self._first_expiry = min((item.expires for item in kept if item.expires is not None), default=math.inf)
 
     def take(self) -> Outgoing:
         """The oldest queued message; IndexError when there is none."""
         item = self.queue.popleft()
-        self.queue_bytes -= item.size
+        self._resize(-item.size)
         return item
 
     def take_shared(self, wanted: Callable[[Outgoing], bool], *, in_flight: bool = False) -> list[Outgoing]:
@@ -219,7 +253,7 @@ class SessionState:
         if waiting:
             gone = {id(item) for item in waiting}
             self.queue = deque(item for item in self.queue if id(item) not in gone)
-            self.queue_bytes -= sum(item.size for item in waiting)
+            self._resize(-sum(item.size for item in waiting))
         for item in (*taken, *waiting):
             self.mark_over(item)
         return taken + waiting

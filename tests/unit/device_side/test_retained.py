@@ -111,6 +111,17 @@ def test_the_bytes_never_exceed_their_bound_and_are_all_usable(messages: list[tu
         assert kept(retained).get(topic) == (bytes(size) if took and size else None)
 
 
+def test_properties_count(cold: ColdStore) -> None:
+    """Else a hundred thousand messages of one byte could hold as many megabytes."""
+    retained = Retained(cold, Limits(retained_bytes=10_000), STILL)
+    pairs: dict[int, object] = {Property.USER_PROPERTY: [("n", "v" * 1000)] * 4}
+    assert [retained.store(Message(topic, b"1", properties=pairs)) for topic in "abc"] == [True, True, False]
+    assert retained.stored_bytes <= 10_000
+    for topic in "ab":
+        retained.store(Message(topic, b""))
+    assert retained.stored_bytes == 0
+
+
 def expiring(topic: str, interval_s: int) -> Message:
     return Message(topic, b"x", retain=True, properties={Property.MESSAGE_EXPIRY_INTERVAL: interval_s})
 
