@@ -97,13 +97,17 @@ class Mqtt(msgspec.Struct, frozen=True):
     queue_on_full: Literal["drop_new", "drop_oldest"] = "drop_new"
     """Which message such a client does not get when its queue is full, the newest or the oldest; what has expired goes
     first. `$SYS/broker/publish/messages/dropped` counts them. No publisher waits for it; Kafka gets them all."""
-    topic_max_bytes: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1024
-    """Of a topic name or filter; the standard's limit is 65,535."""
-    topic_levels_max: Count = 64
+    topic_max_bytes: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 65_535
+    """Of a topic name or filter. With its device's id and the Kafka topic, a topic that is forwarded has at most
+    65,000 bytes or so; a longer one is refused (0x90)."""
+    topic_levels_max: Annotated[int, msgspec.Meta(ge=1, le=400)] = 200
+    """Of the same."""
     topic_cache_max: Count = 64
     """Checked topic names remembered for one connection."""
     subscriptions_max: Count = 256
     """Of one client."""
+    subscriptions_bytes: Size = 512 * KIB
+    """Of their filters; from the 17th on, each level counts with 256 bytes more. Beyond it SUBACK says 0x97."""
     check_payload_format: bool = False
     """Refuses a payload that is called UTF-8 (Payload Format Indicator 1) and is not, with reason 0x99."""
     response_information: str | None = None

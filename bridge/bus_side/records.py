@@ -22,6 +22,8 @@ TRACE_BYTES: Final = 55
 """Of a traceparent of version 00 (W3C Trace Context §3.2)."""
 _TRACE_NAME: Final = encode_headers((("traceparent", bytes(TRACE_BYTES)),))[:-TRACE_BYTES]
 """What stands before its value where it is the last header, as the device side writes it."""
+_REMEMBERED_MAX: Final = 2048
+"""Bytes of context and headers: what is longer is made anew each time, for a cache of such would have no bound."""
 _FORWARDED: Final = frozenset({log_record.MESSAGE, log_record.DOCUMENT, log_record.EVENT})
 
 
@@ -78,6 +80,8 @@ class Shapes(Generic[Place]):
             if mark in self._known:
                 return self._known[mark]
         shape = self._make(record, traced=traced) if record.kind in _FORWARDED else None
+        if len(record.context) + len(record.headers) > _REMEMBERED_MAX:
+            return shape
         if len(self._known) >= self._limit:
             # Headers that differ from message to message would fill any cache: begin anew, which is cheap.
             self._known.clear()

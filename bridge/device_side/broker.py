@@ -6,7 +6,7 @@ It knows nothing of the uplink; the pipeline decides what becomes of a message, 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from bridge.config import Limits, Mqtt
 from bridge.device_side.cold import ColdStore
@@ -22,7 +22,7 @@ from bridge.mqtt.queue_room import QueueRoom
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session_state import SessionState
 from bridge.mqtt.subscription import Subscription
-from bridge.mqtt.topics import is_shared
+from bridge.mqtt.topics import is_shared, weight
 from bridge.security.acl import Acl
 
 TAKEN_OVER = "taken-over"
@@ -266,7 +266,9 @@ class Broker:
         return (client.connection for client in self.clients.values() if client.connection is not None)
 
     def _add(self, client_id: str, version: int, expiry_s: int) -> Client:
-        client = self.clients[client_id] = Client(SessionState(client_id, version, expiry_s, self._mqtt, self.queue_room))
+        client = self.clients[client_id] = Client(
+            SessionState(client_id, version, expiry_s, self._mqtt, self.queue_room)
+        )
         client.gone_at = self._now()
         return client
 
@@ -289,11 +291,15 @@ class Broker:
         state = client.state
         if not self._acl.may_subscribe(client.device, subscription.filter):
             return Reason.NOT_AUTHORIZED
-        if subscription.filter not in state.subscriptions and len(state.subscriptions) >= self._mqtt.subscriptions_max:
+        if subscription.filter not in state.subscriptions and not self._has_room_for(subscription, state.subscriptions):
             return Reason.QUOTA_EXCEEDED
         state.subscriptions[subscription.filter] = subscription
         self._fan_out.subscribe(client, subscription)
         return subscription.qos
+
+    def _has_room_for(self, subscription: Subscription, others: Collection[str]) -> bool:
+        size = sum(map(weight, others)) + weight(subscription.filter)
+        return len(others) < self._mqtt.subscriptions_max and size <= self._mqtt.subscriptions_bytes
 
 
 def assigned_client_id() -> str:

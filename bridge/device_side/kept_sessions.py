@@ -97,7 +97,9 @@ class KeptSessions:
         alone: dict[str, float] = {}
         for client_id, body in self._cold.load("sessions"):
             stored = _decode_session(body)
-            state = states[client_id] = SessionState(client_id, stored.version, stored.expiry_s, self._limits, self._room)
+            state = states[client_id] = SessionState(
+                client_id, stored.version, stored.expiry_s, self._limits, self._room
+            )
             state.subscriptions.update((one.filter, one) for one in stored.subscriptions)
             state.keeper = self
             self._rows[client_id] = {}

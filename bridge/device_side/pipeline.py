@@ -26,6 +26,7 @@ from bridge.log.errors import LogError, LogFull, RecordTooLarge
 from bridge.message import Message
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
+from bridge.mqtt.topics import REMEMBERED_MAX
 from bridge.routing import Routing
 from bridge.schemas.schema import UNAVAILABLE, Misfit, Pending, Schema
 from bridge.security.acl import Acl
@@ -211,9 +212,10 @@ class Pipeline:
         except rec.RecordError as error:
             self._refuse(connection, message, Reason.TOPIC_NAME_INVALID, str(error))
             return None
-        if len(connection.ways) >= self._remembered:
-            connection.ways.clear()
-        connection.ways[topic] = way
+        if len(topic) <= REMEMBERED_MAX:
+            if len(connection.ways) >= self._remembered:
+                connection.ways.clear()
+            connection.ways[topic] = way
         return way
 
     def _wait(self, connection: Connection, message: Message, obstacle: Obstacle) -> bool:
@@ -227,7 +229,7 @@ class Pipeline:
 
     def _refuse(self, connection: Connection, message: Message, reason: Reason, why: str) -> None:
         device, peer = connection.device, connection.peer
-        _log.warning("refused device=%s peer=%s topic=%s: %s", device, peer, message.topic, why)
+        _log.warning("refused device=%s peer=%s topic=%.1024s: %s", device, peer, message.topic, why)
         connection.decline(message, reason)
 
     def _way(self, device: str, topic: str) -> Way:

@@ -18,6 +18,7 @@ from bridge.device_side.long_clock import LongClock, Moment
 from bridge.device_side.topic_tree import TopicTree
 from bridge.message import Message
 from bridge.mqtt.properties import Property
+from bridge.mqtt.topics import weight
 
 
 class _Stored(Message, omit_defaults=True, gc=False):
@@ -62,7 +63,7 @@ class Retained:
             stored = _decoder.decode(value)
             self._messages[topic] = stored
             self._topics.add(topic)
-            self._bytes += stored.size
+            self._bytes += _size(stored)
             if stored.expires is not None:
                 self._expires_at(topic, now() + long.until(stored.expires))
 
@@ -83,7 +84,7 @@ class Retained:
         before = self._messages.get(message.topic)
         if before == message and message.topic not in self._expires:
             return True
-        after = self._bytes + message.size - (before.size if before else 0)
+        after = self._bytes + _size(message) - (_size(before) if before else 0)
         if not message.payload:
             self._forget(message.topic)
             return True
@@ -140,5 +141,9 @@ class Retained:
         before = self._messages.pop(topic, None)
         if before is not None:
             self._topics.remove(topic)
-            self._bytes -= before.size
+            self._bytes -= _size(before)
             self._cold.put("retained", topic, None)
+
+
+def _size(message: Message) -> int:
+    return message.size - len(message.topic) + weight(message.topic)

@@ -68,9 +68,10 @@ class Inbound:
         raw = message.topic.encode()
         if raw not in self.topics:
             topics.check_name(message.topic, self._limits.topic_max_bytes, self._limits.topic_levels_max)
-            if len(self.topics) >= self._limits.topic_cache_max:
-                self.topics.clear()
-            self.topics[raw] = message.topic
+            if len(raw) <= topics.REMEMBERED_MAX:
+                if len(self.topics) >= self._limits.topic_cache_max:
+                    self.topics.clear()
+                self.topics[raw] = message.topic
         if self._limits.check_payload_format and not is_as_said(message):
             self._refuse_format(message)
         else:

@@ -19,6 +19,7 @@ from bridge.mqtt.encode import encode
 from bridge.mqtt.errors import protocol_error
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session_state import Outgoing, SessionState
+from bridge.mqtt.topics import REMEMBERED_MAX
 
 _SHORT_TOPIC = 3
 """Characters: an alias takes as many bytes."""
@@ -223,8 +224,8 @@ class Outbound:
         return True
 
     def _alias(self, topic: str) -> Alias:
-        """The first topics have the aliases there are [MQTT-3.1.2-26]; a short name is not worth one."""
-        if len(topic) <= _SHORT_TOPIC:
+        """The first topics have the aliases there are [MQTT-3.1.2-26]; neither short names nor very long ones."""
+        if not _SHORT_TOPIC < len(topic) <= REMEMBERED_MAX:
             return NO_ALIAS
         number = self._aliases.get(topic)
         if number is not None:

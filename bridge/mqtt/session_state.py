@@ -20,7 +20,6 @@ from bridge.mqtt.queue_room import QueueRoom
 from bridge.mqtt.subscription import Subscription
 from bridge.mqtt.topics import is_shared
 
-
 _ITEM_BYTES = 256
 """What a message in a queue takes beside its own size, about."""
 

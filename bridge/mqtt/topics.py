@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from bridge.mqtt.errors import PeerError
 from bridge.mqtt.reasons import Reason
 
 SHARE_PREFIX = "$share/"
+REMEMBERED_MAX: Final = 1024
+"""Characters: longer topic names are taken, but no cache remembers them, for it would hold 64 times as much."""
+_FLAT_LEVELS = 16
+"""Of a name or filter that costs what its text does."""
+_LEVEL_BYTES = 256
+"""What a level takes in a tree, about."""
 
 
 def check_name(name: str, max_bytes: int = 0xFFFF, max_levels: int = 0x10000) -> None:
@@ -25,6 +33,11 @@ def check_filter(pattern: str, max_bytes: int = 0xFFFF, max_levels: int = 0x1000
         raise PeerError(Reason.TOPIC_FILTER_INVALID, fault)
     if _beyond(pattern, max_bytes, max_levels):
         raise PeerError(Reason.TOPIC_FILTER_INVALID, f"a filter has over {max_bytes} bytes or {max_levels} levels")
+
+
+def weight(text: str) -> int:
+    """Bytes that a name or filter is counted with where it is kept in a tree: many short levels are not for nothing."""
+    return len(text) + _LEVEL_BYTES * max(0, text.count("/") + 1 - _FLAT_LEVELS)
 
 
 def _beyond(text: str, max_bytes: int, max_levels: int) -> bool:

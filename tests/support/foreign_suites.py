@@ -34,5 +34,6 @@ Where the daemon does something else, and keeps to it:
 - A will with a delay goes out at once when the session ends with the connection (MQTT5 §3.1.3.2.2), and in 3.1.1 also
   when the session was taken over, for no DISCONNECT came [MQTT-3.1.2-8].
 - Payload format indicators other than 0 and 1 are refused (MQTT5 §3.3.2.3.2).
-- Topics have at most 1,024 bytes and 64 levels, `mqtt.topic_max_bytes` and `mqtt.topic_levels_max` (0x90, 0x8F).
+- A topic that is forwarded has to fit into a record together with its device's id and the Kafka topic, 65,535 bytes in
+  all; one that does not is refused with 0x90. What stays on the gateway may be as long as the standard allows.
 """

@@ -78,3 +78,16 @@ def test_an_event_is_no_message():
     shape = shapes.of(each)
     assert not shape.traced
     assert headers_of(shape, each)[-1] == ("traceparent", parent(1))
+
+
+def test_what_is_long_is_not_remembered():
+    """A topic may have 65,000 bytes, and a device as many of them as it likes."""
+    shapes = Shapes("gw", "normal", bytes(16), 10)
+    for topic, remembered in (("t" * 1000, True), ("t" * 60_000, False)):
+        pair = [record(seq, OWN) for seq in (1, 2)]
+        for each in pair:
+            each.context = encode_context("dev-1", topic, "telemetry")
+        one, other = (shapes.of(each) for each in pair)
+        assert (one is other) is remembered
+        assert one.headers == other.headers
+        assert ("mqtt-topic", topic.encode()) in one.headers

@@ -64,3 +64,10 @@ def _branches(node: _Node[str, int]) -> int:
 
 Trie.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestTrie = Trie.TestCase
+
+
+def test_filters_as_deep_as_they_may_be() -> None:
+    trie: Subscriptions[str, int] = Subscriptions()
+    trie.add("/".join("a" * 400), "names", 0)
+    trie.add("/".join("+" * 400), "wildcards", 0)
+    assert {client for client, _ in trie.match("/".join("a" * 400))} == {"names", "wildcards"}

@@ -39,3 +39,11 @@ def test_what_is_removed_leaves_nothing_behind(topics: list[str]) -> None:
     assert list(tree.match("#")) == []
     tree.add("a/b/c")
     assert list(tree.match("a/+/c")) == ["a/b/c"]
+
+
+def test_topics_as_deep_as_they_may_be() -> None:
+    deep = "/".join("a" * 400)
+    tree = TopicTree()
+    tree.add(deep)
+    for topic_filter in (deep, "/".join("+" * 400), "a/#"):
+        assert list(tree.match(topic_filter)) == [deep]

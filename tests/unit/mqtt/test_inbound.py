@@ -11,11 +11,13 @@ from bridge.message import Message
 from bridge.mqtt import packets
 from bridge.mqtt.encode import encode
 from bridge.mqtt.events import Disconnected, Event, Released, SubscribeRequested, UnsubscribeRequested
+from bridge.mqtt.inbound import Inbound
 from bridge.mqtt.packets import Packet
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session_state import SessionState, Stage
 from bridge.mqtt.subscription import Subscription
+from bridge.mqtt.topics import REMEMBERED_MAX
 from tests.unit.mqtt.support import LIMITS, Link
 
 
@@ -308,3 +310,13 @@ def test_an_unfinished_packet_costs_no_more_than_its_bytes() -> None:
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert used < 100_000
+
+
+def test_long_topics_are_taken_and_not_remembered(version: int) -> None:
+    inbound = Inbound(SessionState("c", version, 0, LIMITS), version, 8, LIMITS, [])
+    events: list[Event] = []
+    names = ["s" * REMEMBERED_MAX, "l" * (REMEMBERED_MAX + 1), "l" * 0xFFFF, "a" + "/a" * 199]
+    for name in names:
+        inbound.publish(Message(name, b""), events)
+    assert [event.topic for event in events if isinstance(event, Message)] == names
+    assert list(inbound.topics.values()) == [names[0], names[3]]

@@ -372,6 +372,14 @@ def test_an_alias_that_went_with_a_packet_too_large_is_not_used() -> None:
     assert sent.topic == "one/topic"
 
 
+def test_a_long_topic_has_no_alias() -> None:
+    """It would have to be remembered for as long as the connection stands."""
+    link = _open(5, properties={Property.TOPIC_ALIAS_MAXIMUM: 2})
+    for _ in range(2):
+        assert link.session.deliver(Message("a" * 1025, b""), ALL)
+    assert [len(packet.topic) for packet in link.answers() if isinstance(packet, Message)] == [1025] * 2
+
+
 @pytest.mark.mqtt("MQTT-3.1.2-27")
 def test_who_allows_no_alias_gets_none(version: int) -> None:
     """[MQTT-3.1.2-27]."""
