@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
@@ -21,12 +21,14 @@ BUS_STATES = ("starting", "connected", "away", "refused", "fenced", "restarting"
 class Metrics:
     """For one process; the registry is its own, so that two daemons in one process do not meet."""
 
+    content_type = CONTENT_TYPE_LATEST
+
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(ProcessCollector(namespace="busbridge", registry=None))
 
     def render(self, status: Status, verdict: Verdict) -> bytes:
-        """The exposition as of now; its media type is `prometheus_client.CONTENT_TYPE_LATEST`."""
+        """The exposition as of now, of `content_type`."""
         moment = CollectorRegistry(auto_describe=False)
         moment.register(_Moment(status, verdict))
         return generate_latest(moment) + generate_latest(self._registry)

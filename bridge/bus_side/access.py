@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from cryptography import x509
 
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.plain_words import explain
-from bridge.bus_side.token_source import TokenSource
 from bridge.config import Kafka
 from bridge.credentials import PublicSecret, SecretError, refuse_if_public, secret, secret_path
 
@@ -66,6 +64,8 @@ class Access:
         certificate = self._security.certificate
         if certificate is None:
             return ""
+        from cryptography import x509  # for those who have a certificate, and trouble
+
         try:
             ends = x509.load_pem_x509_certificate(self._path(certificate).read_bytes()).not_valid_after_utc
         except (OSError, ValueError):
@@ -76,6 +76,8 @@ class Access:
     def _log_in(self) -> dict[str, Any]:
         security = self._security
         if security.mechanism == "OAUTHBEARER":
+            from bridge.bus_side.token_source import TokenSource
+
             source = TokenSource(security, self._environ, self._kafka.request_timeout)
             return {"sasl_mechanism": security.mechanism, "sasl_oauth_token_provider": source}
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bridge.bus_side.cloud_event import Header
-from bridge.bus_side.refusals import Refusal
+from bridge.bus_side.refusal import Refusal
 
 NO_TIMESTAMP: Final = -1
 """Kafka does not check a time that is not there: where it refused a record's time, it would refuse the letter's too."""

@@ -16,7 +16,8 @@ from bridge.bus_side.forms import NO_ROUTES, By, Forms
 from bridge.bus_side.letter import Letter
 from bridge.bus_side.record_batch import Compress, RecordBatch, Stream, encode_stream, with_trace
 from bridge.bus_side.records import Shape, Shapes, headers_of, trace_of
-from bridge.bus_side.refusals import Refusal, Refusals
+from bridge.bus_side.refusal import Refusal
+from bridge.bus_side.refusals import Refusals
 from bridge.bus_side.sink import LaneBatch
 from bridge.bus_side.topics import Topic, Topics
 from bridge.config import Kafka

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from aiokafka import codec
-
 from bridge.log.files import sync_directory
 
 _log = logging.getLogger(__name__)
@@ -68,8 +66,10 @@ class Finished:
 
 
 def _method(compression: str) -> tuple[str, Callable[[bytes], bytes] | None]:
+    if compression == "none":
+        return "", None
+    from aiokafka import codec  # and with it all of aiokafka: only for those who want it
+
     if compression == "gzip":
         return ".gz", partial(codec.gzip_encode, compresslevel=6)
-    if compression == "zstd":
-        return ".zst", codec.zstd_encode
-    return "", None
+    return ".zst", codec.zstd_encode

@@ -21,7 +21,7 @@ from bridge.bus_side.dead_letter import letters_of
 from bridge.bus_side.finished import Finished
 from bridge.bus_side.forms import NO_ROUTES, Forms
 from bridge.bus_side.records import Shape, Shapes, headers_of
-from bridge.bus_side.refusals import Refusal
+from bridge.bus_side.refusal import Refusal
 from bridge.bus_side.sink import LaneBatch, SinkAway, Written
 from bridge.config import Jsonl
 from bridge.log.files import replace_file

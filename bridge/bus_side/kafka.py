@@ -25,7 +25,8 @@ from bridge.bus_side.letter import LetterBox, NotKept
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import committed_offset, group_coordinator
 from bridge.bus_side.producer import LaneProducer
-from bridge.bus_side.refusals import BatchRefused, Refusal, Refusals, refusal_of
+from bridge.bus_side.refusal import Refusal
+from bridge.bus_side.refusals import BatchRefused, Refusals, refusal_of
 from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkFenced, SinkRefused, Written
 from bridge.bus_side.topic_maker import TopicMaker
 from bridge.bus_side.topics import Topics

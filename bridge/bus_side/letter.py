@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from bridge.bus_side.gap import rfc3339
-from bridge.bus_side.refusals import Refusal
+from bridge.bus_side.refusal import Refusal
 from bridge.bus_side.sink import LaneBatch
 from bridge.log.record import (
     EVENT,

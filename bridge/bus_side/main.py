@@ -1,7 +1,7 @@
 """The bus side's composition root: `python -m bridge.bus_side.main --config FILE --doorbell-fd N`.
 
 Started by the device side, and it ends with it: when the door bell closes, and at the latest when the kernel says that
-the parent is dead. Everything of this process is wired here.
+the parent is dead. Everything of this process is wired here; what only a Kafka needs, in `kafka_parts`.
 """
 
 from __future__ import annotations
@@ -19,34 +19,30 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from bridge import config_file, journal
-from bridge.bus_side.access import Access
 from bridge.bus_side.backoff import Backoff
 from bridge.bus_side.bell import Bell
-from bridge.bus_side.consumer import Consumer
 from bridge.bus_side.dead_letter_log import DeadLetterLog
-from bridge.bus_side.downlink_log import DownlinkLog
 from bridge.bus_side.forms import Forms
 from bridge.bus_side.forwarder import Forwarder
-from bridge.bus_side.jsonl import JsonlSink
-from bridge.bus_side.kafka import KafkaSink
 from bridge.bus_side.lanes import Budget
 from bridge.bus_side.letter import DIRECTORY as DEAD_LETTERS
 from bridge.bus_side.link import Link
 from bridge.bus_side.meter import Meter
-from bridge.bus_side.noise import Noise
-from bridge.bus_side.producer import hasten_transactions
-from bridge.bus_side.refusals import know_invalid_records
 from bridge.bus_side.sink import Sink
 from bridge.config import Config, Kafka, Log, State
 from bridge.log.doorbell import Doorbell
 from bridge.log.errors import LogError
 from bridge.log.key_files import keys_of
 from bridge.log.queue_key import Keyring
-from bridge.log.settings import LogSettings
+
+if TYPE_CHECKING:
+    from bridge.bus_side.downlink_log import DownlinkLog
+    from bridge.bus_side.noise import Noise
 
 _log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -68,35 +64,29 @@ def main(argv: list[str]) -> int:
         _log.critical("%s", error)
         return _WRONG_CONFIGURATION
     journal.set_up(config.log, "bus")
-    noise = quieten()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(config, Doorbell(socket.socket(fileno=options.doorbell_fd)), noise))
+            runner.run(serve(config, Doorbell(socket.socket(fileno=options.doorbell_fd))))
     except LogError as error:
         _log.critical("cannot go on: %s", error)
         return 1
     return 0
 
 
-def quieten() -> Noise:
-    """Filters aiokafka's own lines out of this process's log."""
-    noise = Noise()
-    root = logging.getLogger()
-    for handler in root.handlers:
-        handler.addFilter(noise)
-    # At DEBUG aiokafka writes whole requests into the log, and so what devices have sent.
-    logging.getLogger("aiokafka").setLevel(max(root.level, logging.INFO))
-    return noise
-
-
 def _straight(sink: Sink) -> Sink:
     return sink
 
 
-async def serve(config: Config, doorbell: Doorbell, noise: Noise, through: Callable[[Sink], Sink] = _straight) -> None:
+async def serve(
+    config: Config, doorbell: Doorbell, noise: Noise | None = None, through: Callable[[Sink], Sink] = _straight
+) -> None:
     """The process from its first to its last moment; raises what it cannot go on with.
 
-    `through`: may put something between the forwarder and the sink.
+    Args:
+        config: says to whom.
+        doorbell: this side's end.
+        noise: filters aiokafka's lines, if that has been seen to already.
+        through: may put something between the forwarder and the sink.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -110,7 +100,11 @@ async def serve(config: Config, doorbell: Doorbell, noise: Noise, through: Calla
     bell.start()
     works = [asyncio.create_task(forwarder.run())]
     if downlink is not None and config.kafka is not None:
-        works.append(asyncio.create_task(_consumer(config, config.kafka, bell, downlink).run()))
+        from bridge.bus_side.kafka_parts import make_consumer
+
+        works.append(
+            asyncio.create_task(make_consumer(config, config.kafka, bell, downlink, _backoff(config.kafka)).run())
+        )
     try:
         await _until(stop, works)
     finally:
@@ -152,7 +146,12 @@ async def _end(
 
 
 def _forwarder(
-    config: Config, bell: Bell, noise: Noise, letters: DeadLetterLog, through: Callable[[Sink], Sink], keys: Keyring
+    config: Config,
+    bell: Bell,
+    noise: Noise | None,
+    letters: DeadLetterLog,
+    through: Callable[[Sink], Sink],
+    keys: Keyring,
 ) -> Forwarder:
     sink, name = _sink(config, noise, letters)
     limits = config.kafka or Kafka(())
@@ -188,16 +187,16 @@ def _dead_letter_log(config: Config, keys: Keyring) -> DeadLetterLog:
     )
 
 
-def _sink(config: Config, noise: Noise, letters: DeadLetterLog) -> tuple[Sink, str]:
+def _sink(config: Config, noise: Noise | None, letters: DeadLetterLog) -> tuple[Sink, str]:
     forms = Forms(config.routes)
     if config.kafka is not None:
-        hasten_transactions(config.kafka.retry_backoff)
-        servers = ", ".join(config.kafka.bootstrap_servers)
-        know_invalid_records()
-        compacted = frozenset([config.state.topic]) if config.state is not None else frozenset[str]()
-        sink = KafkaSink(config.gateway.id, config.kafka, Access(config.kafka), noise, compacted, letters, forms)
-        return sink, f"Kafka ({servers})"
+        from bridge.bus_side.kafka_parts import make_sink, quieten
+
+        sink = make_sink(config, config.kafka, noise or quieten(), letters, forms)
+        return sink, f"Kafka ({', '.join(config.kafka.bootstrap_servers)})"
     if config.jsonl is not None:
+        from bridge.bus_side.jsonl import JsonlSink
+
         return JsonlSink(config.gateway.id, config.jsonl, forms), f"the directory {config.jsonl.directory}"
     raise ValueError("neither [kafka] nor [jsonl] is configured: there is nothing for the bus side to do")
 
@@ -205,25 +204,13 @@ def _sink(config: Config, noise: Noise, letters: DeadLetterLog) -> tuple[Sink, s
 def _downlink_log(config: Config, keys: Keyring) -> DownlinkLog | None:
     if config.kafka is None or config.downlink.desired_topic is None:
         return None
-    settings = LogSettings.for_downlink(config.downlink, config.queue)
-    return DownlinkLog(config.gateway.data_dir / "downlink", settings, _boot_id(), keys)
+    from bridge.bus_side.kafka_parts import open_downlink_log
+
+    return open_downlink_log(config, _boot_id(), keys)
 
 
 def _boot_id() -> bytes:
     return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
-
-
-def _consumer(config: Config, kafka: Kafka, bell: Bell, downlink: DownlinkLog) -> Consumer:
-    return Consumer(
-        Access(kafka),
-        config.downlink.desired_topic or "",
-        f"busbridge.{config.gateway.id}.downlink",
-        log=downlink,
-        bell=bell,
-        backoff=_backoff(kafka),
-        value_max_bytes=(config.state or State()).document_max_bytes,
-        timeout_s=kafka.request_timeout,
-    )
 
 
 def _backoff(kafka: Kafka) -> Backoff:

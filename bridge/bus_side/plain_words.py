@@ -9,8 +9,8 @@ from typing import Final
 
 from aiokafka.errors import SaslAuthenticationFailed, UnsupportedSaslMechanismError
 
-from bridge.bus_side.token_source import TokenRefused
-from bridge.security import tls
+from bridge.bus_side.token_refused import TokenRefused
+from bridge.security import tls_words
 
 # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH (OpenSSL, x509_vfy.h).
 _OTHER_NAME: Final = frozenset({62, 64})
@@ -58,7 +58,7 @@ def _refusal(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _OTHER_NAME:
             return f"its certificate is for another host name: {error.verify_message}"
-        return tls.explain(error)
+        return tls_words.explain(error)
     if isinstance(error, ssl.SSLError):
         return _ALERTS.get(error.reason or "", f"TLS failed: {error.reason or error}")
     if isinstance(error, SaslAuthenticationFailed):

@@ -18,18 +18,14 @@ from typing import Any, Final
 
 import msgspec
 from aiokafka.abc import AbstractTokenProvider
-from aiokafka.errors import KafkaError
 
+from bridge.bus_side.token_refused import TokenRefused
 from bridge.config import KafkaSecurity
 from bridge.credentials import SecretError, secret
 
 _FRESH: Final = 0.8
 """Of its life: after that another one is asked for."""
 _ANSWER_MAX_BYTES: Final = 64 << 10
-
-
-class TokenRefused(KafkaError):
-    """There is no token; the text says why. A KafkaError, so that aiokafka treats it as a connection that failed."""
 
 
 class _Answer(msgspec.Struct):

@@ -10,7 +10,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from bridge.bus_side.plain_words import explain
-from bridge.bus_side.refusals import Refusal, Refusals
+from bridge.bus_side.refusal import Refusal
+from bridge.bus_side.refusals import Refusals
 from bridge.bus_side.sink import SinkAway
 from bridge.bus_side.topic_maker import TopicMaker
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +27,7 @@ def ask(path: str, config: Path | None, data_dir: Path | None) -> bytes:
     """
     directory = data_dir or (load_config(config).gateway.data_dir if config is not None else Gateway("").data_dir)
     try:
-        return asyncio.run(_get(directory, path))
+        return _get(directory, path)
     except TimeoutError as error:
         raise Failure(f"the daemon of {directory} does not answer", FAILED) from error
     except PermissionError as error:
@@ -38,17 +38,16 @@ def ask(path: str, config: Path | None, data_dir: Path | None) -> bytes:
         raise Failure(f"no daemon is running on {directory} (--config or --data-dir names another)", FAILED) from error
 
 
-async def _get(directory: Path, path: str) -> bytes:
-    import aiohttp
+def _get(directory: Path, path: str) -> bytes:
+    import http.client
+    import socket
 
     from bridge.admin.local_socket import reachable
 
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-    with reachable(directory) as name:
-        connector = aiohttp.UnixConnector(name)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            try:
-                async with session.get(f"http://daemon{path}") as answer:
-                    return await answer.read()
-            except aiohttp.ClientConnectorError as error:
-                raise error.os_error from error
+    connection = http.client.HTTPConnection("daemon", timeout=_TIMEOUT_S)
+    with contextlib.closing(connection), reachable(directory) as name:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(_TIMEOUT_S)
+        connection.sock.connect(name)
+        connection.request("GET", path)
+        return connection.getresponse().read()

@@ -110,7 +110,7 @@ def output(path: Path | None) -> Iterator[BinaryIO]:
 def quiet_log(command: str) -> Noise:
     """This process's log, for a command that talks to Kafka: warnings on stderr, without aiokafka's own lines."""
     from bridge import journal
-    from bridge.bus_side.main import quieten
+    from bridge.bus_side.kafka_parts import quieten
     from bridge.config import Log
 
     journal.set_up(Log(level="warning"), command)

@@ -13,7 +13,7 @@ from bridge.cli.local import ConfigFile, DataDir, ask
 from bridge.units import format_size
 
 if TYPE_CHECKING:
-    from bridge.admin.server import Report
+    from bridge.admin.report import Report
     from bridge.admin.status import BusSide, Status
 
 
@@ -31,7 +31,7 @@ def status(
     """
     import msgspec
 
-    from bridge.admin.server import Report
+    from bridge.admin.report import Report
 
     answer = ask("/status", config, data_dir)
     report = msgspec.json.decode(answer, type=Report)

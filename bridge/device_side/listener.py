@@ -25,7 +25,9 @@ from bridge.device_side.connection import Stream
 from bridge.device_side.websocket import UpgradeRefused, upgrade
 from bridge.security import tls
 from bridge.security.identity import IdentityError, Naming
-from bridge.security.perishable import Perishable, perishables
+from bridge.security.perishable import Perishable
+from bridge.security.perishables import perishables
+from bridge.security.tls_words import explain
 from bridge.security.trust import Peer, Trust, peer_of
 
 _log = logging.getLogger(__name__)
@@ -225,7 +227,7 @@ class ListeningPort:
                     return
             stream = sock if self._settings.path is None else await self._upgrade(sock, peer)
         except (OSError, ValueError) as error:
-            _log.warning("refused peer=%s on=%s: %s", peer, self.address, tls.explain(error))
+            _log.warning("refused peer=%s on=%s: %s", peer, self.address, explain(error))
             sock.close()
             if isinstance(error, (ssl.SSLError, ValueError)):  # (a lost connection, or a slow one, is no failure)
                 self._admission.rates.failed(host)

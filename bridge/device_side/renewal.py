@@ -13,8 +13,6 @@ from pathlib import Path
 from cryptography import x509
 
 from bridge.config import Listener, Tls
-from bridge.security.ca_directory import CaDirectory, CaError
-from bridge.security.pki import Validity
 
 _log = logging.getLogger(__name__)
 LEFT = 1 / 3
@@ -44,7 +42,13 @@ class Renewal:
             await asyncio.sleep(min(pauses))
 
     def _check(self, tls: Tls) -> float:
-        """Renews one if it is time; returns after how many seconds to look again. Blocks."""
+        """Renews one if it is time; returns after how many seconds to look again. Blocks.
+
+        What makes certificates is loaded here, on a thread, by the few that have a CA beside them.
+        """
+        from bridge.security.ca_directory import CaDirectory, CaError
+        from bridge.security.pki import Validity
+
         assert tls.renew_from is not None
         try:
             if self._now_s() > _end(tls.certificate) - LEFT * tls.renew_life:

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.bus_side.dead_letter_log import DeadLetterLog
 from bridge.bus_side.letter import Letter, NotKept, decode_letter, encode_letter
-from bridge.bus_side.refusals import Refusal
+from bridge.bus_side.refusal import Refusal
 from bridge.bus_side.sink import LaneBatch
 from bridge.log.cursor import Cursor
 from bridge.log.dropped import dropped_in

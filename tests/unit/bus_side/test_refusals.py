@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bridge.bus_side.dead_letter import letters_of
-from bridge.bus_side.refusals import BatchRefused, Refusal, Refusals
+from bridge.bus_side.refusal import Refusal
+from bridge.bus_side.refusals import BatchRefused, Refusals
 from bridge.bus_side.sink import LaneBatch
 
 LARGE = Refusal("record-too-large", "too large", 3)

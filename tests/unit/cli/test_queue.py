@@ -17,7 +17,7 @@ import pytest
 from bridge import config
 from bridge.bus_side.dead_letter_log import DeadLetterLog
 from bridge.bus_side.letter import Letter
-from bridge.bus_side.refusals import Refusal
+from bridge.bus_side.refusal import Refusal
 from bridge.device_side.lock import DirectoryLock
 from bridge.log import record as rec
 from bridge.log.cursor import Cursor

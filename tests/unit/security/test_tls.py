@@ -21,6 +21,7 @@ from bridge.security import tls
 from bridge.security.claimed_name import ClaimingContext, claimed_name
 from bridge.security.identity import device_from_certificate
 from bridge.security.pki import Authority, Validity
+from bridge.security.tls_words import explain
 
 
 def client_context(site, device: Path | None, ca: Path | None = None) -> ssl.SSLContext:
@@ -76,7 +77,7 @@ def refusal(context: ssl.SSLContext, client: Callable[[socket.socket], None]) ->
     try:
         device, _, _ = accept(context, client)
     except OSError as error:
-        return tls.explain(error)
+        return explain(error)
     raise AssertionError(f"{device} got in")
 
 
@@ -172,8 +173,8 @@ def test_a_subject_that_is_no_device_id_is_shown_quoted():
     error = ssl.SSLCertVerificationError(1, "refused")
     error.verify_code = 10
     error.add_note(name or "")
-    assert "\n" not in tls.explain(error)
-    assert "all is lost" in tls.explain(error)
+    assert "\n" not in explain(error)
+    assert "all is lost" in explain(error)
 
 
 def test_a_revoked_certificate_and_only_that(site):
@@ -221,7 +222,7 @@ def test_silence_is_a_timeout(site):
         ours.settimeout(0.05)
         with pytest.raises(TimeoutError) as caught:
             tls.server_context(site.tls()).wrap_socket(ours, server_side=True)
-    assert tls.explain(caught.value) == "it did not finish the TLS handshake in time"
+    assert explain(caught.value) == "it did not finish the TLS handshake in time"
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_silence_is_a_timeout(site):
     ],
 )
 def test_anything_else_still_says_something(error, words):
-    assert words in tls.explain(error)
+    assert words in explain(error)
 
 
 def test_no_session_is_ever_resumed(site):

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from bridge import config
 from bridge.security import tls
-from bridge.security.perishable import perishables
+from bridge.security.perishables import perishables
 from bridge.security.pki import Authority, Validity, pem
 from bridge.security.trust import Peer, Trust, peer_of
 

@@ -1,0 +1,59 @@
+"""The parts that only a bus side with a Kafka has. Loaded only there: aiokafka is half of that process."""
+
+from __future__ import annotations
+
+import logging
+
+from bridge.bus_side.access import Access
+from bridge.bus_side.backoff import Backoff
+from bridge.bus_side.bell import Bell
+from bridge.bus_side.consumer import Consumer
+from bridge.bus_side.dead_letter_log import DeadLetterLog
+from bridge.bus_side.downlink_log import DownlinkLog
+from bridge.bus_side.forms import Forms
+from bridge.bus_side.kafka import KafkaSink
+from bridge.bus_side.noise import Noise
+from bridge.bus_side.producer import hasten_transactions
+from bridge.bus_side.refusals import know_invalid_records
+from bridge.config import Config, Kafka, State
+from bridge.log.queue_key import Keyring
+from bridge.log.settings import LogSettings
+
+
+def quieten() -> Noise:
+    """Filters aiokafka's own lines out of this process's log."""
+    noise = Noise()
+    root = logging.getLogger()
+    for handler in root.handlers:
+        handler.addFilter(noise)
+    # At DEBUG aiokafka writes whole requests into the log, and so what devices have sent.
+    logging.getLogger("aiokafka").setLevel(max(root.level, logging.INFO))
+    return noise
+
+
+def make_sink(config: Config, kafka: Kafka, noise: Noise, letters: DeadLetterLog, forms: Forms) -> KafkaSink:
+    """The sink; aiokafka is taught what it does not know for it."""
+    hasten_transactions(kafka.retry_backoff)
+    know_invalid_records()
+    compacted = frozenset([config.state.topic]) if config.state is not None else frozenset[str]()
+    return KafkaSink(config.gateway.id, kafka, Access(kafka), noise, compacted, letters, forms)
+
+
+def open_downlink_log(config: Config, boot_id: bytes, keys: Keyring) -> DownlinkLog:
+    """The log of what comes down, recovered. Raises LogError."""
+    settings = LogSettings.for_downlink(config.downlink, config.queue)
+    return DownlinkLog(config.gateway.data_dir / "downlink", settings, boot_id, keys)
+
+
+def make_consumer(config: Config, kafka: Kafka, bell: Bell, downlink: DownlinkLog, backoff: Backoff) -> Consumer:
+    """What reads desired states into it."""
+    return Consumer(
+        Access(kafka),
+        config.downlink.desired_topic or "",
+        f"busbridge.{config.gateway.id}.downlink",
+        log=downlink,
+        bell=bell,
+        backoff=backoff,
+        value_max_bytes=(config.state or State()).document_max_bytes,
+        timeout_s=kafka.request_timeout,
+    )
