@@ -348,9 +348,10 @@ class FrontDesk:
             return None
         topic = event.will.message.topic
         decision = self._acl.publishing(client_id, topic, self._acl.roles(client_id, units))
-        if decision.allowed:
-            return None
-        return Reason.NOT_AUTHORIZED, f"its will may not be published on {topic} ({decision.rule})"
+        if not decision.allowed:
+            return Reason.NOT_AUTHORIZED, f"its will may not be published on {topic} ({decision.rule})"
+        why = self._pipeline.unsealed(client_id, event.will.message)
+        return None if why is None else (Reason.PAYLOAD_FORMAT_INVALID, f"its will: {why}")
 
     def _admit(self, connection: Connection, client: Client, event: ConnectRequested, *, present: bool) -> None:
         """CONNACK, now that what it promises is durable; then what waited for the client and what it sent meanwhile."""

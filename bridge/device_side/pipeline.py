@@ -171,7 +171,8 @@ class Pipeline:
             _log.warning("refused device=%s topic=%s: its will may not be published there", device, message.topic)
             done()
             return
-        if self._unsealed(device, message):
+        if (why := self.unsealed(device, message)) is not None:
+            _log.warning("refused device=%s topic=%s: its will: %s", device, message.topic, why)
             done()
             return
         self._broker.publish(message, None)
@@ -187,18 +188,16 @@ class Pipeline:
             _log.error("lost device=%s topic=%s: its will is not in the queue: %s", device, message.topic, error)
         self._broker.when_kept(done)
 
-    def _unsealed(self, device: str, message: Message) -> bool:
-        """A will that should have been sealed and is not: nobody gets it, and it goes to no disk."""
-        route = self._routing.route(device, message.topic)
+    def unsealed(self, device: str, will: Message) -> str | None:
+        """Why a will is not sealed as its route requires; None: it is, or need not be. It may go to no disk before."""
+        route = self._routing.route(device, will.topic)
         guard = None if route is None else self.sealers.get(route.filter)
-        if not isinstance(guard, SealedByDevice):
-            return False
-        try:
-            guard.seal(device, message.topic, 0, message.payload, 0.0)
-        except NotSealedError as error:
-            _log.warning("refused device=%s topic=%s: its will: %s", device, message.topic, error)
-            return True
-        return False
+        if isinstance(guard, SealedByDevice):
+            try:
+                guard.seal(device, will.topic, 0, will.payload, 0.0)
+            except NotSealedError as error:
+                return str(error)
+        return None
 
     def _find(self, connection: Connection, message: Message) -> Way | None:
         """The way of a topic the connection has not used yet; None: it was refused."""

@@ -96,15 +96,17 @@ def test_a_local_subscriber_gets_what_the_device_sealed(gateway: Gateway) -> Non
         assert device.message()[1] == published
 
 
-def test_a_will_has_to_be_sealed_too_or_nobody_gets_it(gateway: Gateway) -> None:
-    will = sealer(gateway, "new").seal(TOPIC % "new", SECRET)
-    with Device(gateway.port, "listener") as listener:
-        listener.subscribe("#", 1)
-        for name, payload in (("old", SECRET), ("new", will)):
-            with Device(gateway.port, name, will=(TOPIC % name, payload, 1, True)) as device:
-                device.drop()
-        wait_until(lambda: opened(gateway) == {("new", 1): SECRET}, "the will that is sealed")
-    assert "refused device=old topic=devices/old/telemetry/main: its will: the payload is not sealed" in gateway.log()
+@pytest.mark.parametrize(("name", "version"), [("new", V5), ("old", V311)])
+def test_a_will_has_to_be_sealed_or_there_is_no_connection(gateway: Gateway, name: str, version: int) -> None:
+    with Device(gateway.port, name, version, will=(TOPIC % name, SECRET, 1, True)) as device:
+        wait_until(lambda: device.disconnects, "the end of the connection")
+        assert device.connects == []
+    assert "its will: the payload is not sealed" in gateway.log()
+    sealed = sealer(gateway, name).seal(TOPIC % name, SECRET)
+    with Device(gateway.port, name, version, will=(TOPIC % name, sealed, 1, True)) as device:
+        device.drop()
+    wait_until(lambda: opened(gateway) == {(name, 1): SECRET}, "the will that is sealed")
+    assert not any(SECRET in file.read_bytes() for file in (gateway.directory / "data").rglob("*") if file.is_file())
 
 
 def test_new_recipients_are_known_without_a_restart(gateway: Gateway) -> None:
