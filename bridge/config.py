@@ -82,6 +82,8 @@ class Mqtt(msgspec.Struct, frozen=True):
     """QoS 1 and 2 publications a client may have unacknowledged (MQTT5 §3.2.2.3.3)."""
     max_packet_size: Annotated[Size, msgspec.Meta(ge=64, le=268_435_460)] = 1 * MIB
     """Of one packet from a client (MQTT5 §3.2.2.3.6)."""
+    connect_max_bytes: Annotated[Size, msgspec.Meta(ge=64)] = 128 * KIB
+    """Of its CONNECT with will and password, if that is less: nobody knows yet who it is."""
     keepalive_max_s: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 3600
     """A longer keep-alive, or none, is answered with this Server Keep Alive (MQTT5 §3.2.2.3.14); 0: any."""
     topic_alias_maximum: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 16

@@ -48,6 +48,9 @@ class Limits(msgspec.Struct, frozen=True):
     """Of the messages that wait in the queues of all sessions together, each counted with 256 bytes more. Beyond it the
     session that holds the most (to within a factor of two) gives way, by its newest message or its oldest as
     `mqtt.queue_on_full` says; `$SYS/broker/publish/messages/dropped` counts these too."""
+    memory: Annotated[Size, msgspec.Meta(ge=MIB)] = 256 * MIB
+    """What all connections hold together: packets that are not whole yet, messages that are held, output that is not
+    read. Beyond it connections end, the one that holds the most first."""
     address_connects_per_s: Count | None = None
     """Connections from one address (of IPv6, from one /64). None: no bound, for a whole fleet may come from one."""
     address_burst: Count = 5000

@@ -85,10 +85,12 @@ def _bounds(bounds: Bounds) -> Iterator[Family]:
     for name, help_text, value in (
         ("half_open_connections", "That have said nothing, or wait for a handshake.", bounds.half_open),
         ("handshakes", "In progress.", bounds.handshakes),
+        ("held_bytes", "By all connections.", bounds.memory_bytes),
         ("held_connections", "Not read at the moment, for they sent more than they may.", bounds.held),
     ):
         yield GaugeMetricFamily(f"busbridge_{name}", help_text, value=value)
     yield CounterMetricFamily("busbridge_held_pauses", "Times a connection was held.", value=bounds.pauses)
+    yield CounterMetricFamily("busbridge_memory_ended", "Connections ended to save memory.", value=bounds.memory_ended)
     refused = CounterMetricFamily("busbridge_refused_connections", "Without a look at who they are.", labels=["reason"])
     for reason, count in bounds.refused.items():
         refused.add_metric([reason], count)

@@ -49,6 +49,10 @@ class Bounds(msgspec.Struct):
     """Connections that are not read at the moment for what they sent."""
     pauses: int
     """Of that kind, since the start."""
+    memory_bytes: int
+    """What connections hold."""
+    memory_ended: int
+    """Connections that ended because that was too much, since the start."""
 
 
 class Lane(msgspec.Struct):

@@ -152,6 +152,12 @@ class Connection:
         """Waiting to be sent."""
         return len(self._unsent) + len(self._backlog) + self.session.output_bytes
 
+    @property
+    def held_bytes(self) -> int:
+        """All it keeps in memory: what came and is no whole packet yet, or waits here, and what waits to be sent."""
+        waiting = sum(len(each.payload) for each in self._held if type(each) is Message) if self._held else 0
+        return waiting + self.session.input_bytes + self.output_bytes
+
     def acknowledge(self, message: Message, reason: Reason = Reason.SUCCESS) -> None:
         """The message is on disk, or with another reason was refused."""
         if message.qos:

@@ -318,6 +318,7 @@ class Daemon:
             traffic=self._desk.traffic,
             admission=self._admission,
             meters=self._desk.meters,
+            memory=self._desk.memory,
         )
 
     def _next_epoch(self) -> int:

@@ -20,6 +20,7 @@ from bridge.device_side.clock import Clock
 from bridge.device_side.connection import LEFT, LOST, Connection
 from bridge.device_side.devices import Devices
 from bridge.device_side.listener import Admitted
+from bridge.device_side.memory_watch import MemoryWatch
 from bridge.device_side.meter import Meters
 from bridge.device_side.pipeline import Pipeline
 from bridge.device_side.rates import Rates
@@ -94,6 +95,7 @@ class FrontDesk:
         self._rates = rates
         self.meters = Meters(config.limits, loop.time)
         """What devices may send."""
+        self.memory = MemoryWatch(config.limits.memory, self.connections)
         self._gone: Counter[str] = Counter()
         """Traffic of the connections that have ended, and how many there ever were."""
         self._to_flush: list[Connection] = []
@@ -225,6 +227,7 @@ class FrontDesk:
                 self.review()
             for connection in list(self.connections):
                 self._sweep_one(connection, now)
+            self.memory.look()
             self._wills.publish_due(now)
             for client_id in self._broker.expire():
                 self._wills.session_over(client_id)

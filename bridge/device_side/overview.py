@@ -13,6 +13,7 @@ from bridge.device_side.admission import Admission
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
 from bridge.device_side.listener import ListeningPort
+from bridge.device_side.memory_watch import MemoryWatch
 from bridge.device_side.meter import Meters
 from bridge.device_side.supervisor import BusSide
 from bridge.device_side.uplink import Lane, Uplink
@@ -39,6 +40,7 @@ class Overview:
         traffic: Callable[[], Mapping[str, int]],
         admission: Admission,
         meters: Meters,
+        memory: MemoryWatch,
     ) -> None:
         """Args:
         config: who this gateway is.
@@ -53,6 +55,7 @@ class Overview:
         traffic: of all connections since the start, by the names of `$SYS/broker/…`.
         admission: whom the limits turned away.
         meters: whom they hold.
+        memory: what connections hold.
         """
         self.stopping = False
         self._config = config
@@ -68,6 +71,7 @@ class Overview:
         self._traffic = traffic
         self._admission = admission
         self._meters = meters
+        self._memory = memory
 
     def status(self) -> Status:
         """How things are now. Costs what the number of connections costs, so it is not for the hot path."""
@@ -117,6 +121,8 @@ class Overview:
             refused=dict(admission.refused),
             held=meters.held_now,
             pauses=meters.pauses,
+            memory_bytes=self._memory.held,
+            memory_ended=self._memory.ended,
         )
 
     def _perishables(self) -> tuple[Perishable, ...]:

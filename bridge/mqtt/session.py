@@ -60,6 +60,7 @@ class Session:
         self._granted: Properties = {}
         """What its method says with CONNACK."""
         self._output_max = output_max
+        self._connect_max = min(limits.connect_max_bytes, limits.max_packet_size)
         self._terms: Terms | None = None
         self._send_max_bytes: float = math.inf
         """Of one packet to the client; known from CONNECT on."""
@@ -112,6 +113,11 @@ class Session:
         return whole
 
     @property
+    def input_bytes(self) -> int:
+        """What came and is no whole packet yet, or came before CONNACK."""
+        return len(self._buffer)
+
+    @property
     def _waiting(self) -> bool:
         return self._terms is not None and self.state is None and not self._authenticating
 
@@ -121,7 +127,8 @@ class Session:
 
     def _parse(self, data: bytes, events: list[Event]) -> int:
         """Takes whole packets off `data`; how many bytes that were. The usual PUBLISH is read right here."""
-        at, end, most = 0, len(data), self._limits.max_packet_size
+        at, end = 0, len(data)
+        most = self._limits.max_packet_size if self.version else self._connect_max
         inbound = self._inbound
         shapes = inbound.shapes if inbound is not None else {}
         if data:

@@ -1,4 +1,4 @@
-"""Addresses that fail, devices that come too often and devices that send too much, at a daemon with low bounds."""
+"""Those that fail, come too often, send or hold too much: at a daemon with low bounds."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ device_burst = 10
 device_connects_per_s = 5
 messages_per_s = 500
 rate_burst = "1 s"
+memory = "4 MiB"
 """
 MESSAGES = 1500
 
@@ -67,6 +68,26 @@ def test_a_device_that_connects_all_the_time(daemon: Target, device_certificate:
     assert wait_until(lambda: not once(), 30.0)
     assert wait_until(once, 10.0)
     assert any("device_connects_per_s" in line for line in daemon.log_lines())
+
+
+def test_packets_that_never_end_do_not_add_up(daemon: Target) -> None:
+    """Each is within `mqtt.max_packet_size`; together they are more than `limits.memory`."""
+    begun = packets.publish("devices/greedy/x", bytes(1_000_000), qos=0)[:-1]
+    with contextlib.ExitStack() as stack:
+        for number in range(12):
+            sock = stack.enter_context(dial(daemon.plain_port)[0])
+            assert connected(sock, f"greedy-{number}")
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(begun)
+        daemon.line_about("limits.memory is reached", "ended")
+
+
+def test_a_connect_of_a_megabyte_is_refused_at_its_length(daemon: Target) -> None:
+    sock, peer = dial(daemon.plain_port)
+    with sock:
+        sock.sendall(packets.packet(0x10, bytes(1_000_000))[:5])
+        read_until_closed(sock)
+    daemon.line_about(peer, "a packet of")
 
 
 def test_an_address_that_fails_all_the_time(daemon: Target) -> None:

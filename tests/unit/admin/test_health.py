@@ -33,7 +33,9 @@ WELL = Status(
     traffic=Traffic(
         bytes_received=10, bytes_sent=20, publications_received=30, publications_delivered=40, publications_dropped=50
     ),
-    bounds=Bounds(half_open=11, handshakes=12, refused={"half-open": 13}, held=14, pauses=15),
+    bounds=Bounds(
+        half_open=11, handshakes=12, refused={"half-open": 13}, held=14, pauses=15, memory_bytes=16, memory_ended=17
+    ),
     lanes={"normal": lane()},
     bus_side=BusSide(
         pid=78,
