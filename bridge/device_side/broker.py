@@ -196,14 +196,40 @@ class Broker:
         return message.retain or self._fan_out.kept != before
 
     def tell(self, message: Message, publisher: Client, acknowledge: Callable[[], object], *, in_log: bool) -> None:
-        """As `publish`; acknowledges a message of QoS 1 or 2 when sessions that stay have it on disk."""
-        if not self.publish(message, publisher):
-            if message.qos:
-                acknowledge()
-        elif message.qos:
-            if message.qos == 2 and publisher.state.keeper is not None:
-                self.exchanges.told(publisher.device, message.packet_id, in_log=in_log)
-            self._kept.when_kept(acknowledge)
+        """As `publish`; acknowledges a message of QoS 1 or 2 when sessions that stay have it on disk.
+
+        The publisher's own copy, if it wants one, comes behind its answer.
+        """
+        if not message.qos:
+            self.publish(message, publisher)
+            return
+        before = self._fan_out.kept
+        if message.retain:
+            self.retained.store(message)
+        own = self._fan_out.publish(message, publisher, aside=True)
+        answer = acknowledge if own is None else self._answer(message, publisher, own, acknowledge)
+        if not (message.retain or self._fan_out.kept != before):
+            answer()
+            return
+        if message.qos == 2 and publisher.state.keeper is not None:
+            self.exchanges.told(publisher.device, message.packet_id, in_log=in_log)
+        self._kept.when_kept(answer)
+
+    def _answer(
+        self, message: Message, publisher: Client, own: Subscription, acknowledge: Callable[[], object]
+    ) -> Callable[[], object]:
+        """Acknowledges, with the publisher's own copy behind it: one that its session keeps is on its way at once."""
+        expires = self._fan_out.expires(message)
+        if own.qos and publisher.state.keeper is not None:
+            self._fan_out.deliver(publisher, message, own, expires=expires, behind=True)
+            return acknowledge
+
+        def answer() -> None:
+            acknowledge()
+            if self.clients.get(publisher.device) is publisher:
+                self._fan_out.deliver(publisher, message, own, expires=expires)
+
+        return answer
 
     def announce(self, message: Message) -> None:
         """Delivers and retains a message of our own, which does not outlive the daemon."""

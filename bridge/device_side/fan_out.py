@@ -97,11 +97,11 @@ class FanOut:
 
         self._hand_over(client.state.take_shared(has_others))
 
-    def publish(self, message: Message, publisher: Client | None) -> None:
-        """Delivers to every subscriber."""
+    def publish(self, message: Message, publisher: Client | None, *, aside: bool = False) -> Subscription | None:
+        """Delivers to every subscriber; `aside`: but to the publisher itself, whose subscription is returned."""
         matching = self.subscriptions.match(message.topic)
         if not matching:
-            return
+            return None
         expires = self.expires(message)
         wanted: dict[Client, Subscription] = {}
         for subscriber, subscription in matching:
@@ -110,9 +110,11 @@ class FanOut:
             elif not (subscription.no_local and subscriber is publisher):
                 known = wanted.get(subscriber)
                 wanted[subscriber] = subscription if known is None else _both(known, subscription)
+        own = wanted.pop(publisher, None) if aside and publisher is not None else None
         copies = Copies() if len(wanted) > 1 else None
         for client, subscription in wanted.items():
             self.deliver(client, message, subscription, expires=expires, copies=copies)
+        return own
 
     def expires(self, message: Message) -> float | None:
         """The reading of the loop's clock at which a message received now expires; None: never [MQTT-3.3.2-5]."""
@@ -128,8 +130,12 @@ class FanOut:
         retained: bool = False,
         expires: float | None = None,
         copies: Copies | None = None,
+        behind: bool = False,
     ) -> bool:
-        """To one client, or into its queue; False: dropped, for its bounds are reached or it is away at QoS 0."""
+        """To one client, or into its queue; False: dropped, for its bounds are reached or it is away at QoS 0.
+
+        `behind`: see `Outgoing.behind`.
+        """
         connection, qos = client.connection, min(message.qos, subscription.qos)
         if connection is None:
             if not qos:
@@ -141,7 +147,7 @@ class FanOut:
             return self._count(False)
         now = 0.0 if expires is None else self._now()
         taken = connection.session.deliver(
-            message, subscription, retained=retained, expires=expires, now=now, copies=copies
+            message, subscription, retained=retained, expires=expires, now=now, copies=copies, behind=behind
         )
         connection.flush_soon()
         if qos and taken and client.state.keeper is not None:

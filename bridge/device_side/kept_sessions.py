@@ -83,7 +83,7 @@ class KeptSessions:
         self._changes: Changes = {}
         """To be written with them."""
         self._written: list[tuple[Outgoing, int, bool]] = []
-        """QoS 2 messages in flight, with packet id and stage, that no commit has been seen of."""
+        """Messages in flight that wait for the disk, with packet id and stage, that no commit has been seen of."""
         self._awaited: dict[SessionState, None] = {}
         self._callbacks: list[Callable[[], object]] = []
         self._committing = False
@@ -183,10 +183,10 @@ class KeptSessions:
             self._committing = False
             for item, packet_id, released in written:
                 item.stored = (item.packet_id, item.released) == (packet_id, released)
-            for state in awaited:
-                self._on_stored(state)
             for callback in callbacks:
                 callback()
+            for state in awaited:
+                self._on_stored(state)
             if self._awaited or self._callbacks:
                 self._commit_soon()
 
@@ -217,7 +217,7 @@ class KeptSessions:
             item.message, item.qos, item.retain, item.identifiers, item.packet_id, item.released, expires, item.share
         )
         self.put("queues", key, _encode(stored))
-        if item.qos == 2 and item.packet_id:
+        if (item.qos == 2 or item.behind) and item.packet_id:
             self._written.append((item, item.packet_id, item.released))
 
     def _load_message(self, states: dict[str, SessionState], key: str, stored: _StoredMessage) -> None:

@@ -102,7 +102,7 @@ class Outbound:
         while self._unsaid:
             item, dup = self._unsaid[0]
             current = self._state.in_flight.get(item.packet_id) is item
-            if current and item.qos == 2 and not item.stored:
+            if current and (item.qos == 2 or item.behind) and not item.stored:
                 return
             self._unsaid.popleft()
             if current:
@@ -187,7 +187,7 @@ class Outbound:
     def _waits(self, item: Outgoing, *, dup: bool) -> bool:
         """Whether the disk must have it first, or what comes before it; then `stored` goes on with it."""
         keeper = self._state.keeper
-        if keeper is None or not (self._unsaid or (item.qos == 2 and not item.stored)):
+        if keeper is None or not (self._unsaid or ((item.qos == 2 or item.behind) and not item.stored)):
             return False
         self._unsaid.append((item, dup))
         keeper.awaited(self._state)

@@ -300,18 +300,20 @@ class Session:
         expires: float | None = None,
         now: float = 0.0,
         copies: Copies | None = None,
+        behind: bool = False,
     ) -> bool:
         """Sends `message` to the client, or queues it until the window or the connection allows; False: dropped.
 
         `retained`: it is sent because of a new subscription. `expires`: reading of `receive`'s clock after which it
         is not worth sending; then `now`, if that is later than the last `receive`, is needed too. `copies`: one for
-        all calls with the same `message`. On a closed session it is queued for the next one. RuntimeError before
-        `accept`.
+        all calls with the same `message`. `behind`: see `Outgoing.behind`. On a closed session it is queued for the
+        next one. RuntimeError before `accept`.
         """
         self._now = max(self._now, now)
         if self.state is None or self._outbound is None:
             raise RuntimeError("deliver before accept")
         item = outgoing(message, subscription, retained=retained, expires=expires)
+        item.behind = behind
         if self.closed:
             return self.state.put(item, self._now)
         return self._outbound.deliver(item, self._now, copies)

@@ -85,6 +85,8 @@ class Outgoing(msgspec.Struct):
     """Where the broker has stored it; 0: nowhere."""
     stored: bool = False
     """It is on disk with this packet id and as far as it has come."""
+    behind: bool = False
+    """The client has published it itself, and is told first that it is on disk: what waits for that goes later."""
     over: bool = False
     """Delivered, dropped or given to somebody else."""
 

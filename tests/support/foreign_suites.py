@@ -29,8 +29,8 @@ Where the daemon does something else, and keeps to it:
 - A publication without subscribers is acknowledged with 0x00; 0x10 may be said (MQTT5 §3.4.2.1), and a gateway's main
   reader is Kafka.
 - A QoS 2 message reaches local subscribers when its PUBLISH is on disk, as the figure of MQTT5 §4.3.3 has it, and not
-  when PUBREL comes, as with mosquitto; some suites test for the latter. So a publisher with a subscription of its own
-  gets the message before its PUBREC, or PUBACK.
+  when PUBREL comes, as with mosquitto; some suites test for the latter. A publisher with a subscription of its own has
+  its PUBREC, or PUBACK, before the message.
 - A will with a delay goes out at once when the session ends with the connection (MQTT5 §3.1.3.2.2), and in 3.1.1 also
   when the session was taken over, for no DISCONNECT came [MQTT-3.1.2-8].
 - Payload format indicators other than 0 and 1 are refused (MQTT5 §3.3.2.3.2).
