@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -19,7 +22,7 @@ from firmware_sim.fleet import Fleet
 from firmware_sim.ledger import read_ledger
 from firmware_sim.plan import Plan
 from tests.interop.conftest import NewGateway
-from tests.interop.gateway import Gateway, wait_until
+from tests.interop.gateway import CHECKOUT, Gateway, wait_until
 from tests.interop.paho_device import V5, V311, Device
 
 ROUTES = """
@@ -146,3 +149,17 @@ async def run(plan: Plan, ledger: Path) -> None:
     await fleet.start()
     assert await fleet.finished(60)
     await fleet.stop()
+
+
+def test_the_fleets_command_seals_and_says_when_it_cannot(gateway: Gateway, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "firmware_sim", "run", "--port", str(gateway.port), "--devices", "2", "--no-state",
+               "--messages", "5", "--rate", "100", "--ledger", str(tmp_path / "ledger"), "--seal-for"]  # fmt: skip
+    none = subprocess.run([*command, "none.pub"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert none.returncode == 2
+    assert "none.pub cannot be read" in none.stderr
+    subprocess.run([*command, str(gateway.directory / "team.pub")], cwd=CHECKOUT, capture_output=True, check=True)
+    wait_until(lambda: len(gateway.forwarded()) == 10, "10 records")
+    audit = [sys.executable, "-m", "firmware_sim", "audit", "--ledger", str(tmp_path / "ledger"), "--jsonl",
+             str(gateway.directory / "out"), "--key", str(gateway.directory / "team.key"), "--json"]  # fmt: skip
+    found = json.loads(subprocess.run(audit, cwd=CHECKOUT, capture_output=True, check=True).stdout)
+    assert (found["arrived"], found["sealed_by_device"]) == (10, 10)

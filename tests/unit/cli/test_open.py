@@ -17,6 +17,7 @@ from bridge import config
 from bridge.bus_side.jsonl import Line
 from bridge.cli.exported import RecordError, header_bytes, header_text, read_line
 from bridge.security import keys
+from bridge.security.device_seal import DeviceSealer, SealedByDevice
 from bridge.security.envelope import Sealer
 
 TOPIC = "devices/dev-1/telemetry/t"
@@ -174,3 +175,22 @@ def test_wrong_base64_says_so(headers):
             b'{"device":"d","topic":"t","seq":1,"headers":%s,"payload_base64":"%s"}'
             % (headers.encode(), payload.encode())
         )
+
+
+def test_what_a_device_sealed_opens_from_a_file_and_from_a_topic_and_a_copy_shows(busbridge, tmp_path):
+    public, _ = keys.new("data-team", tmp_path)
+    recipient = keys.load_public(public)
+    device, guard = DeviceSealer("dev-1", [recipient], os.urandom, last_number=41), SealedByDevice([recipient], 1)
+    records = [
+        (seq, *guard.seal("dev-1", TOPIC, seq, device.seal(TOPIC, payload), 0.0))
+        for seq, payload in enumerate(PAYLOADS)
+    ]
+    records.append((len(records), *records[0][1:]))
+    from_file = busbridge("open", "--key", "data-team.key", given="".join(export_line(*each) for each in records))
+    producer, server = mock_cluster(records)
+    from_topic = busbridge("open", "--key", "data-team.key", "--topic", "telemetry", "--kafka", server, "--max", "4")
+    for done in (from_file, from_topic):
+        assert (done.returncode, done.stderr) == (0, "")
+        assert opened(done.stdout) == [*PAYLOADS, PAYLOADS[0]]
+        assert [json.loads(line)["device_number"] for line in done.stdout.splitlines()] == [42, 43, 44, 42]
+    del producer
