@@ -101,6 +101,8 @@ class Connection:
         """What its device may send, where that is bounded."""
         self.flush_asked = False
         self.opened = self.last_received = owner.loop.time()
+        self.looked = 0.0
+        """`last_received` as it was when `look` was called last."""
         self.bytes_received = self.bytes_sent = self.events = 0
         """Over its life; events as the session reports them, messages among them."""
         self.closed = False
@@ -238,6 +240,20 @@ class Connection:
             self.close(self._farewell, will=self._will_due)
         else:
             self.close(LOST, will=True)
+
+    def look(self) -> None:
+        """Reads what the loop may not tell of; asked for once whenever the peer has become silent.
+
+        uvloop calls back once for a socket that the peer has reset and then watches it no more, though what was sent
+        before may take several reads, and the end comes behind it.
+        """
+        self.looked = self.last_received
+        if not self._reading or self.closed:
+            return
+        before = self.bytes_received
+        self._on_readable()
+        if self.bytes_received != before:
+            self._loop.call_soon(self.look)
 
     def _on_readable(self) -> None:
         if not self._reading or self.closed:

@@ -274,6 +274,8 @@ class FrontDesk:
         ):
             # (one that was held until just now has not been read yet)
             connection.dismiss(Reason.KEEP_ALIVE_TIMEOUT, why=KEEPALIVE)
+        elif connection.looked != connection.last_received and now - connection.last_received > _SWEEP_S:
+            connection.look()
 
     def _connect(self, connection: Connection, event: ConnectRequested) -> bool:
         self._gone["connections"] += 1

@@ -300,6 +300,20 @@ def test_a_client_that_falls_silent(daemon: Target) -> None:
     assert "silent" in daemon.line_about(peer, "keepalive")
 
 
+def test_a_reset_behind_more_than_one_read(daemon: Target) -> None:
+    """What was sent before it is there to be read; then the connection has to end, and not wait for its keep-alive."""
+    peers = []
+    for number in range(10):
+        sock, peer = dial(daemon.plain_port)
+        sock.sendall(packets.connect(f"resets-{number}"))
+        assert read_exactly(sock, 4) == CONNACK_ACCEPTED
+        sock.sendall(packets.publish(f"devices/resets-{number}/local", bytes(1000), qos=0) * 1000)
+        reset(sock)
+        peers.append(peer)
+    for peer in peers:
+        daemon.line_about(peer, "gone", timeout_s=10.0)
+
+
 def test_a_subscriber_that_does_not_read(daemon: Target) -> None:
     """What waits for it is bounded: here it publishes 32 MB to itself and takes none of it."""
     before = daemon.memory()
