@@ -76,14 +76,14 @@ def key_block(recipients: Iterable[PublicKey], content_key: bytes, info: bytes) 
     return bytes((len(parts),)) + b"".join(parts)
 
 
-def associated_data(key_block: bytes, device: str) -> bytes:
-    """Return the part of AES-GCM's associated data that stays the same while a content key lives.
+def associated_data(block: bytes, device: str) -> bytes:
+    """Return the part of AES-GCM's associated data that stays the same while a content key, and so its block, lives.
 
-    What follows it is the topic; what precedes it is the sequence number. With the device's length in front of it
+    What follows it is the topic; what precedes it is the number. With the device's length in front of it
     and the topic last, no two different triples give the same bytes.
     """
     encoded = device.encode()
-    return hashlib.sha256(key_block).digest() + struct.pack(">H", len(encoded)) + encoded
+    return hashlib.sha256(block).digest() + struct.pack(">H", len(encoded)) + encoded
 
 
 class Seals(Protocol):

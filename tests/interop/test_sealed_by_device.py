@@ -79,6 +79,7 @@ def test_what_is_sealed_is_taken_in_at_every_quality_and_anything_else_is_not(ga
                 assert device.publish(TOPIC % name, device_seal.seal(TOPIC % name, SECRET), qos) == 0
     for_strangers = sealer(gateway, "new", "stranger").seal(TOPIC % "new", SECRET)
     with Device(gateway.port, "new", V5) as device:
+        device.client.publish(TOPIC % "new", SECRET, 0)
         for payload in (SECRET, for_strangers, b""):
             assert device.publish(TOPIC % "new", payload, 1) == 0x99
         assert device.publish("devices/new/elsewhere", b"not on that route", 1) < 0x80
@@ -89,6 +90,12 @@ def test_what_is_sealed_is_taken_in_at_every_quality_and_anything_else_is_not(ga
     assert "the payload is sealed for nobody whom this route knows" in gateway.log()
     assert "the payload is not sealed" in gateway.log()
     wait_until(lambda: len(gateway.forwarded()) == 6, "six records")
+
+
+def test_check_says_who_seals(gateway: Gateway) -> None:
+    command = [sys.executable, "-m", "bridge", "check", "--config", str(gateway.config)]
+    said = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    assert "sealed by the device, for team" in said
 
 
 def test_a_local_subscriber_gets_what_the_device_sealed(gateway: Gateway) -> None:
