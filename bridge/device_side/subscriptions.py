@@ -5,7 +5,6 @@ A look-up costs the levels of the topic and the matches it finds, whatever the n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 Subscriber = TypeVar("Subscriber")
@@ -61,19 +60,25 @@ class Subscriptions(Generic[Subscriber, Details]):
 
         A wildcard at the first level does not match a topic that begins with `$` [MQTT-4.7.2-1].
         """
-        levels = topic.split("/")
-        return list(self._walk(self._root, levels, 0, wildcards=not levels[0].startswith("$")))
-
-    def _walk(
-        self, node: _Node[Subscriber, Details], levels: list[str], depth: int, *, wildcards: bool
-    ) -> Iterator[tuple[Subscriber, Details]]:
-        children = node.children
-        if wildcards and (rest := children.get("#")) is not None:
-            yield from rest.here.items()
-        if depth == len(levels):
-            yield from node.here.items()
-            return
-        if (child := children.get(levels[depth])) is not None:
-            yield from self._walk(child, levels, depth + 1, wildcards=True)
-        if wildcards and (child := children.get("+")) is not None:
-            yield from self._walk(child, levels, depth + 1, wildcards=True)
+        found: list[tuple[Subscriber, Details]] = []
+        nodes = [self._root]
+        wildcards = not topic.startswith("$")
+        for level in topic.split("/"):
+            below = []
+            for node in nodes:
+                children = node.children
+                if wildcards:
+                    if (rest := children.get("#")) is not None:
+                        found += rest.here.items()
+                    if (child := children.get("+")) is not None:
+                        below.append(child)
+                if (child := children.get(level)) is not None:
+                    below.append(child)
+            if not below:
+                return found
+            nodes, wildcards = below, True
+        for node in nodes:
+            found += node.here.items()
+            if (rest := node.children.get("#")) is not None:
+                found += rest.here.items()
+        return found

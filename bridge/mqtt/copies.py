@@ -10,7 +10,8 @@ from typing import Any
 from bridge.message import Message
 from bridge.mqtt.encode import encode
 from bridge.mqtt.properties import Property
-from bridge.mqtt.session_state import Outgoing
+from bridge.mqtt.session_state import Outgoing, outgoing
+from bridge.mqtt.subscription import Subscription
 from bridge.mqtt.wire import u16
 
 _SHORT_MAX = 0x7F
@@ -24,11 +25,12 @@ NO_ALIAS: Alias = (0, False)
 class Copies:
     """The packets of one message, by what they differ in."""
 
-    __slots__ = ("_made",)
+    __slots__ = ("_made", "_simple")
 
     def __init__(self) -> None:
         self._made: dict[tuple[int, int, bool, tuple[int, ...], int | None, Alias], tuple[bytes, bytes]] = {}
         """Before the packet id and behind it."""
+        self._simple: dict[tuple[int, bool, tuple[int, ...]], bytes] = {}
 
     def packet(self, item: Outgoing, version: int, left_s: int | None, alias: Alias = NO_ALIAS) -> bytes:
         """As `publish` without DUP; every `item` must be of the same message."""
@@ -37,6 +39,15 @@ class Copies:
         if made is None:
             made = self._made[key] = _parted(publish(item, version, left_s, alias), item)
         return made[0] + u16(item.packet_id) + made[1] if item.qos else made[0]
+
+    def simple(self, message: Message, subscription: Subscription, version: int) -> bytes:
+        """The packet at QoS 0, of a message that does not expire, to who has no aliases."""
+        key = (version, subscription.retain_as_published, subscription.identifiers)
+        made = self._simple.get(key)
+        if made is None:
+            item = outgoing(message, subscription, retained=False, expires=None)
+            made = self._simple[key] = self.packet(item, version, None)
+        return made
 
 
 def publish(item: Outgoing, version: int, left_s: int | None, alias: Alias = NO_ALIAS, *, dup: bool = False) -> bytes:

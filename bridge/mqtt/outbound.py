@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections import deque
 from math import ceil
 
+from bridge.message import Message
 from bridge.mqtt import packets
 from bridge.mqtt.copies import NO_ALIAS, Alias, Copies, publish
 from bridge.mqtt.encode import encode
 from bridge.mqtt.errors import protocol_error
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session_state import Outgoing, SessionState
+from bridge.mqtt.subscription import Subscription
 from bridge.mqtt.topics import REMEMBERED_MAX
 
 _SHORT_TOPIC = 3
@@ -80,6 +82,21 @@ class Outbound:
             # While there is room nothing waits: `pump` has seen to that.
             return self._send_new(item, now, copies) if self._room() else self._state.put(item, now)
         return self._transmit(item, now, copies, dup=False)
+
+    def relay(self, message: Message, subscription: Subscription, copies: Copies) -> bool | None:
+        """As `deliver`, where it is as simple as it usually is: QoS 0, no expiry, no aliases. None: it is not."""
+        if self._aliases_max or (message.qos and subscription.qos):
+            return None
+        return self._put_out(copies.simple(message, subscription, self._version))
+
+    def _put_out(self, packet: bytes) -> bool:
+        if len(packet) > self._max_bytes:
+            self._state.dropped += 1
+            return False
+        self._output.append(packet)
+        self.output_bytes += len(packet)
+        self._undrained += len(packet)
+        return True
 
     def pump(self, now: float) -> None:
         """Fills the window: first repetitions, then the queue."""
@@ -213,14 +230,13 @@ class Outbound:
             packet = copies.packet(item, self._version, left_s, alias)
         else:
             packet = publish(item, self._version, left_s, alias, dup=dup)
-        if len(packet) > self._max_bytes or (item.expires is not None and item.expires <= now and not dup):
+        if item.expires is not None and item.expires <= now and not dup:
             self._state.dropped += 1
+            return False
+        if not self._put_out(packet):
             return False
         if alias[0]:
             self._aliases[item.message.topic] = alias[0]
-        self._output.append(packet)
-        self.output_bytes += len(packet)
-        self._undrained += len(packet)
         return True
 
     def _alias(self, topic: str) -> Alias:

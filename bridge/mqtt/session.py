@@ -312,6 +312,10 @@ class Session:
         self._now = max(self._now, now)
         if self.state is None or self._outbound is None:
             raise RuntimeError("deliver before accept")
+        if copies is not None and expires is None and not retained and not self.closed:
+            relayed = self._outbound.relay(message, subscription, copies)
+            if relayed is not None:
+                return relayed
         item = outgoing(message, subscription, retained=retained, expires=expires)
         item.behind = behind
         if self.closed:

@@ -55,3 +55,35 @@ def test_sessions_share_them_and_keep_their_own_packet_ids() -> None:
         link.session.deliver(message, Subscription("#", 1), copies=copies)
         sent += link.answers()
     assert sent == [Message("t", b"x", 1, packet_id=number) for number in (1, 2, 1)]
+
+
+SUBSCRIPTIONS = st.builds(
+    lambda qos, keeps, identifiers: Subscription("#", qos, retain_as_published=keeps, identifiers=tuple(identifiers)),
+    st.integers(0, 2),
+    st.booleans(),
+    st.lists(st.integers(1, 300), max_size=2),
+)
+
+
+@given(
+    st.integers(0, 2),
+    st.booleans(),
+    st.none() | st.just(50.0),
+    st.lists(st.tuples(SUBSCRIPTIONS, st.sampled_from([3, 4, 5]), st.sampled_from([0, 1, 30])), max_size=8),
+)
+def test_what_sessions_say_is_the_same_with_copies_and_without(
+    qos: int, retain: bool, expires: float | None, wanted: list[tuple[Subscription, int, int]]
+) -> None:
+    """Whatever differs from client to client: version, aliases, the largest packet."""
+    message = Message("a/topic", b"payload", qos, retain, properties={Property.CONTENT_TYPE: "text"})
+    copies = Copies()
+    for subscription, version, limit in wanted:
+        options = {1: {Property.TOPIC_ALIAS_MAXIMUM: 1}, 30: {Property.MAXIMUM_PACKET_SIZE: 30}}.get(limit, {})
+        said = []
+        for given_copies in (copies, None):
+            link = Link(version).connect(properties=options if version == 5 else {})
+            link.answers()
+            for _ in range(2):
+                taken = link.session.deliver(message, subscription, expires=expires, copies=given_copies)
+                said.append((taken, link.session.take_output(), link.state.dropped, link.session.output_bytes))
+        assert said[:2] == said[2:]
