@@ -371,6 +371,15 @@ class State(msgspec.Struct, frozen=True):
     """Objects and arrays nested in each other, in what a device reports and in what is desired of it."""
     lease: Annotated[Duration, msgspec.Meta(ge=3)] = 60.0
     """How long this gateway's word that a device is online holds without being renewed (it is at a third of that)."""
+    interval: Duration = 0.2
+    """Documents wait so long for later ones: of each device only the last goes to Kafka."""
+    roaming: bool = True
+    """Devices may come from other gateways and go to them: what these wrote is read from the topic before each write.
+    Without it a device that another gateway knows begins anew here, and the later write wins."""
+    sweep: bool = False
+    """Write `unknown` for devices of gateways whose lease is over, also of others."""
+    sweep_margin: Duration = 30.0
+    """How much the clocks of gateways may differ: a lease is over so long after its end."""
 
 
 class Downlink(msgspec.Struct, frozen=True):

@@ -107,6 +107,9 @@ async def adopt(
         Fenced: see there.
         SinkError: the directory or its log cannot be used.
     """
+    if config.state is not None:
+        # There is no device side that could make one document of two: the older one is left out here.
+        config = msgspec.structs.replace(config, state=msgspec.structs.replace(config.state, roaming=False))
     mine, theirs = doorbell.pair()
     desk = _Desk(Doorbell(mine), Note(committed=dict(ends), clocks=clocks.encode()), tell)
     filters: list[OnlyNewest] = []

@@ -59,8 +59,6 @@ class Consumer:
 
     async def run(self) -> None:
         """Consumes for ever. Raises DownlinkFailed where the disk refuses."""
-        self._bell.on_downlink_forwarded = self._log.writer.forwarded
-        self._bell.tell_downlink(self._log.writer.committed)
         while True:
             try:
                 await self._session()

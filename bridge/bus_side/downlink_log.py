@@ -59,6 +59,19 @@ class DownlinkLog:
             self._moved.clear()
         return end
 
+    async def offer(self, records: list[bytes]) -> int:
+        """As `append`, but what finds no room is left: whoever forwards must not wait for those who wait for him.
+
+        Raises:
+            DownlinkFailed: the disk refused.
+        """
+        taken = 0
+        while taken < len(records) and self._append(records[taken]):
+            taken += 1
+        if taken < len(records):
+            _log.warning("the downlink log is full: %d documents of other gateways wait", len(records) - taken)
+        return await self.append([])
+
     def close(self) -> None:
         """Commits what is pending; blocks until then."""
         self.writer.close()

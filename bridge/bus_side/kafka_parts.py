@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from bridge.bus_side.access import Access
 from bridge.bus_side.backoff import Backoff
@@ -11,10 +12,15 @@ from bridge.bus_side.consumer import Consumer
 from bridge.bus_side.dead_letter_log import DeadLetterLog
 from bridge.bus_side.downlink_log import DownlinkLog
 from bridge.bus_side.forms import Forms
+from bridge.bus_side.gap import rfc3339
+from bridge.bus_side.judge import Judge
 from bridge.bus_side.kafka import KafkaSink
+from bridge.bus_side.known import Known
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.producer import hasten_transactions
 from bridge.bus_side.refusals import know_invalid_records
+from bridge.bus_side.settled import Settled
+from bridge.bus_side.sink import Sink
 from bridge.config import Config, Kafka, State
 from bridge.log.queue_key import Keyring
 from bridge.log.settings import LogSettings
@@ -57,3 +63,19 @@ def make_consumer(config: Config, kafka: Kafka, bell: Bell, downlink: DownlinkLo
         value_max_bytes=(config.state or State()).document_max_bytes,
         timeout_s=kafka.request_timeout,
     )
+
+
+def make_settled(config: Config, kafka: Kafka, state: State, sink: Sink, bell: Bell, downlink: DownlinkLog) -> Settled:
+    """What compares documents with those of other gateways, before the sink."""
+
+    async def tell(records: list[bytes]) -> None:
+        bell.tell_downlink(await downlink.offer(records))
+
+    def instant(ago_s: float) -> str:
+        return rfc3339(time.time_ns() - int(ago_s * 1e9))
+
+    own = config.gateway
+    known = Known(kafka, state.topic, own.id)
+    judge = Judge(known, gateway=own.id, former=own.renamed_from, event_topic=kafka.event_topic, instant=instant)
+    margin_s = state.sweep_margin if state.sweep else None
+    return Settled(sink, known, judge, tell, instant=instant, sweep_margin_s=margin_s)

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import uvloop
 
 from bridge import config_file, journal
@@ -34,7 +35,7 @@ from bridge.bus_side.letter import DIRECTORY as DEAD_LETTERS
 from bridge.bus_side.link import Link
 from bridge.bus_side.meter import Meter
 from bridge.bus_side.sink import Sink
-from bridge.config import Config, Kafka, Log, State
+from bridge.config import Config, Kafka, Lane, Log, State
 from bridge.log.doorbell import Doorbell
 from bridge.log.errors import LogError
 from bridge.log.key_files import keys_of
@@ -95,11 +96,16 @@ async def serve(
     bell = Bell(doorbell, stop)
     keys = keys_of(config.queue, os.environ)
     letters = _dead_letter_log(config, keys)
-    forwarder = _forwarder(config, bell, noise, letters, through, keys)
     downlink = _downlink_log(config, keys)
+    forwarder = _forwarder(
+        config, bell, noise, letters, lambda sink: through(_settled(config, sink, bell, downlink)), keys
+    )
+    if downlink is not None:
+        bell.on_downlink_forwarded = downlink.writer.forwarded
+        bell.tell_downlink(downlink.writer.committed)
     bell.start()
     works = [asyncio.create_task(forwarder.run())]
-    if downlink is not None and config.kafka is not None:
+    if downlink is not None and config.kafka is not None and config.downlink.desired_topic is not None:
         from bridge.bus_side.kafka_parts import make_consumer
 
         works.append(
@@ -160,7 +166,7 @@ def _forwarder(
         bell,
         Link(name, bell, time.time),
         uplink=config.gateway.data_dir / "uplink",
-        lanes=config.lanes,
+        lanes=_lanes(config),
         budget=Budget(limits.transaction_records, limits.transaction_bytes),
         meter=Meter(limits.max_rate, asyncio.get_running_loop().time()) if limits.max_rate is not None else None,
         backoff=_backoff(limits),
@@ -172,6 +178,24 @@ def _forwarder(
         wall_ns=time.time_ns,
         keys=keys,
     )
+
+
+def _settled(config: Config, sink: Sink, bell: Bell, downlink: DownlinkLog | None) -> Sink:
+    """Where devices may move, documents are compared with what the topic has."""
+    if config.kafka is None or config.state is None or not config.state.roaming or downlink is None:
+        return sink
+    from bridge.bus_side.kafka_parts import make_settled
+
+    return make_settled(config, config.kafka, config.state, sink, bell, downlink)
+
+
+def _lanes(config: Config) -> dict[str, Lane]:
+    """Documents wait a moment for later ones, so that of each device only the last goes out."""
+    if config.state is None or config.kafka is None:
+        return dict(config.lanes)
+    own = config.lanes.get(config.state.lane, Lane())
+    lane = msgspec.structs.replace(own, linger=max(own.linger, config.state.interval))
+    return {**config.lanes, config.state.lane: lane}
 
 
 def _dead_letter_log(config: Config, keys: Keyring) -> DeadLetterLog:
@@ -202,7 +226,8 @@ def _sink(config: Config, noise: Noise | None, letters: DeadLetterLog) -> tuple[
 
 
 def _downlink_log(config: Config, keys: Keyring) -> DownlinkLog | None:
-    if config.kafka is None or config.downlink.desired_topic is None:
+    roaming = config.state is not None and config.state.roaming
+    if config.kafka is None or (config.downlink.desired_topic is None and not roaming):
         return None
     from bridge.bus_side.kafka_parts import open_downlink_log
 

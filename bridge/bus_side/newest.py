@@ -6,22 +6,18 @@ wait in the old one's queue. What stands in the compacted topic is looked at bef
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+import msgspec
 
-from bridge.bus_side.access import Access, AccessError
-from bridge.bus_side.sink import LaneBatch, Sink, SinkAway, Written
+from bridge.bus_side.sink import LaneBatch, Sink, Written
+from bridge.bus_side.sketch import sketch_of, without_ground
+from bridge.bus_side.topic_tail import Taken, TopicTail
 from bridge.config import Kafka
 from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, Record, RecordError, decode_context
 
 _NS_PER_MS: Final = 1_000_000
-_POLL_MS: Final = 200
-_LIMITS: Final = 3
-"""Several requests, one after another: so many request time-outs."""
 
 
 class NewestDocuments:
@@ -29,70 +25,36 @@ class NewestDocuments:
 
     def __init__(self, kafka: Kafka, gateway: str | None) -> None:
         """`gateway`: its own documents are older for certain, being forwarded in order; None: nobody's are."""
-        self._access = Access(kafka)
-        self._limit_s = kafka.request_timeout * _LIMITS
+        self._kafka = kafka
         self._gateway = gateway.encode() if gateway is not None else None
-        self._consumers: dict[str, AIOKafkaConsumer] = {}
+        self._tails: dict[str, TopicTail] = {}
         self._made_ms: dict[tuple[str, bytes], int | None] = {}
         """By topic and device; None: it is the gateway's own."""
 
     async def refresh(self, topic: str) -> None:
         """Reads the topic up to its present end. Raises SinkAway."""
-        try:
-            consumer = self._consumers.get(topic) or await self._open(topic)
-            await self._read(topic, consumer)
-        except AccessError as error:
-            raise SinkAway(str(error)) from error
-        except (KafkaError, OSError, TimeoutError) as error:
-            words = str(error) or "no answer in time"
-            raise SinkAway(f"whether {topic!r} has newer documents cannot be read: {words}") from error
+        if topic not in self._tails:
+            self._tails[topic] = TopicTail(self._kafka, topic, lambda record: self._take(topic, record))
+        await self._tails[topic].refresh()
 
     def is_outdated(self, topic: str, device: str, record: Record) -> bool:
         """Another gateway wrote about this device, and not before; a clock that was not set proves nothing."""
-        made_ms = self._made_ms.get((topic, device.encode()))
+        place = (topic, device.encode())
+        if place in self._made_ms and sketch_of(record.payload).is_ungrounded:
+            return True  # what the device had reported to others would be gone
+        made_ms = self._made_ms.get(place)
         if made_ms is None:
             return False
         return not record.flags & CLOCK_SYNCHRONISED or record.wall_ns // _NS_PER_MS <= made_ms
 
     async def close(self) -> None:
         """Gives the connections back."""
-        consumers, self._consumers = self._consumers, {}
-        for consumer in consumers.values():
-            await consumer.stop()
+        for tail in self._tails.values():
+            await tail.close()
 
-    async def _open(self, topic: str) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
-            **self._access.settings(), enable_auto_commit=False, auto_offset_reset="earliest",
-            isolation_level="read_committed", check_crcs=False,
-        )  # fmt: skip
-        async with asyncio.timeout(self._limit_s):
-            await consumer.start()
-        self._consumers[topic] = consumer
-        return consumer
-
-    async def _read(self, topic: str, consumer: AIOKafkaConsumer) -> None:
-        async with asyncio.timeout(self._limit_s):
-            if not consumer.assignment():
-                await self._assign(topic, consumer)
-            ends = await consumer.end_offsets(consumer.assignment())
-            behind = {partition for partition, end in ends.items() if await consumer.position(partition) < end}
-        while behind:
-            async with asyncio.timeout(self._limit_s):
-                taken = await consumer.getmany(timeout_ms=_POLL_MS)
-                behind = {partition for partition in behind if await consumer.position(partition) < ends[partition]}
-            for records in taken.values():
-                for record in records:
-                    own = self._gateway is not None and ("gateway", self._gateway) in record.headers
-                    self._made_ms[topic, record.key or b""] = None if own else record.timestamp
-
-    async def _assign(self, topic: str, consumer: AIOKafkaConsumer) -> None:
-        """No partitions: there is no such topic, so nothing newer either."""
-        if topic not in await consumer.topics():
-            return
-        consumer.assign([TopicPartition(topic, 0)])
-        while not (partitions := consumer.partitions_for_topic(topic)):  # noqa: ASYNC110 - no event for it
-            await asyncio.sleep(_POLL_MS / 1000)
-        consumer.assign([TopicPartition(topic, partition) for partition in sorted(partitions)])
+    def _take(self, topic: str, record: Taken) -> None:
+        own = self._gateway is not None and ("gateway", self._gateway) in record.headers
+        self._made_ms[topic, record.key or b""] = None if own else record.timestamp
 
 
 class OnlyNewest:
@@ -114,7 +76,7 @@ class OnlyNewest:
     async def write(self, batches: Sequence[LaneBatch]) -> Written:
         """See `Sink.write`."""
         outdated = await self._outdated(batches)
-        written = await self._inner.write([_without(batch, outdated) for batch in batches] if outdated else batches)
+        written = await self._inner.write([_without(batch, outdated) for batch in batches])
         self.left_out += len(outdated)
         return written
 
@@ -157,5 +119,11 @@ def _place(record: Record) -> tuple[str, str]:
 
 
 def _without(batch: LaneBatch, outdated: set[tuple[str, int]]) -> LaneBatch:
-    records = [record for record in batch.records if (batch.lane, record.seq) not in outdated]
+    records = [_plain(record) for record in batch.records if (batch.lane, record.seq) not in outdated]
     return LaneBatch(batch.lane, records, batch.position, batch.bytes)
+
+
+def _plain(record: Record) -> Record:
+    if record.kind != DOCUMENT:
+        return record
+    return msgspec.structs.replace(record, payload=without_ground(record.payload))

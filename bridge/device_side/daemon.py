@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import uvloop
 
 from bridge import journal
@@ -108,6 +109,12 @@ async def _run(config: Config, config_path: Path, clock: Clock) -> int:
     return FAILED
 
 
+class _Life(msgspec.Struct):
+    """Of a gateway's record in the state topic."""
+
+    epoch: int = 0
+
+
 class Daemon:
     """All parts of the device side."""
 
@@ -151,7 +158,9 @@ class Daemon:
         self._pipeline.devices = self._devices
         self._gateway_record = self._open_gateway_record()
         self._downlink = (
-            DownlinkReader(data / "downlink", self._devices, self._keys) if self._devices is not None else None
+            DownlinkReader(data / "downlink", self._devices, self._keys, on_gateway=self._outlive)
+            if self._devices is not None
+            else None
         )
         self._wills = Wills(self._pipeline.will, self._cold, self._long_clock)
         self._units = Units(acl, self._cold)
@@ -284,12 +293,28 @@ class Daemon:
             epoch=self._epoch,
             kick=self._uplink.kick_soon,
             retain=lambda topic, body: self._broker.publish(Message(topic, body, qos=1, retain=True), None),
+            roaming=state.roaming and self._config.kafka is not None,
+            former=self._config.gateway.renamed_from,
         )
 
     def _open_gateway_record(self) -> GatewayRecord | None:
         if self._config.state is None:
             return None
         return GatewayRecord(self._config, self._uplink, self._clock, epoch=self._epoch, version=version("busbridge"))
+
+    def _outlive(self, former: bytes) -> None:
+        """The topic has the record of a life of this gateway that its disk does not know: it is new, or an old copy."""
+        epoch = msgspec.json.decode(former, type=_Life).epoch + 1
+        if self._gateway_record is None or self._devices is None or epoch <= self._epoch:
+            return
+        _log.warning(
+            "this gateway was in epoch %d before, which its disk does not know: going on as %d", epoch - 1, epoch
+        )
+        self._epoch = epoch
+        self._cold.put("meta", EPOCH_KEY, str(epoch).encode())
+        self._gateway_record.epoch = epoch
+        self._gateway_record.renew()
+        self._devices.renew(epoch)
 
     def _restore_documents(self) -> None:
         """Takes over the documents of records that the cold store does not have yet.

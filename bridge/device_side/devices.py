@@ -20,10 +20,13 @@ from bridge.device_side.cold import ColdStore
 from bridge.device_side.documents import (
     DesiredState,
     Document,
+    Ground,
     Presence,
     apply_desired,
     apply_reported,
     depth,
+    reconciled,
+    version_of,
     with_presence,
     without_desired,
 )
@@ -59,6 +62,8 @@ class Devices:
         epoch: int,
         kick: Callable[[], None],
         retain: Callable[[str, bytes], object],
+        roaming: bool = False,
+        former: str | None = None,
     ) -> None:
         """Args:
         settings: the state topic and its bounds.
@@ -70,6 +75,8 @@ class Devices:
         epoch: of this start of the daemon.
         kick: called after appends.
         retain: publishes (topic, payload) as a retained message on the local broker.
+        roaming: devices may come from other gateways; the bus side compares with what the topic has.
+        former: this gateway's id before it was renamed.
         """
         self.lane = lane
         self._settings = settings
@@ -77,6 +84,8 @@ class Devices:
         self._clock = clock
         self._log_id = log_id
         self._gateway = gateway
+        self._names = {gateway, former}
+        self._roaming = roaming
         self._epoch = epoch
         self._kick = kick
         self._retain = retain
@@ -100,7 +109,7 @@ class Devices:
                 self._cold.put("documents", document.device, record.payload)
         for document in list(self._documents.values()):
             self._tell_device(document, "desired", "delta")
-            if document.presence is not None and document.presence.state == "online":
+            if document.presence is not None and document.presence.state == "online" and self._is_ours(document):
                 self.offline(document.device, "gateway-stopped", None)
 
     def get(self, device: str) -> Document | None:
@@ -108,32 +117,39 @@ class Devices:
 
     def online(self, device: str, arrival: Arrival = UNKNOWN) -> None:
         """The device is connected."""
-        document = self._document(device)
+        self._change(self._connected(self._document(device), arrival))
+
+    def _connected(self, document: Document, arrival: Arrival) -> Document:
         now_ns = self._clock.wall_ns()
         now = self._after(document.presence, now_ns)
-        self._change(
-            with_presence(
-                document,
-                Presence(
-                    "online", now, now, None, self._gateway, self._epoch,
-                    lease_until=rfc3339(now_ns + int(self._settings.lease * 1e9)), connected=now,
-                    address=arrival.address, protocol=arrival.protocol, session=arrival.session,
-                ),
-            )
+        presence = Presence(
+            "online", now, now, None, self._gateway, self._epoch,
+            lease_until=rfc3339(now_ns + int(self._settings.lease * 1e9)), connected=now,
+            address=arrival.address, protocol=arrival.protocol, session=arrival.session,
         )  # fmt: skip
+        document = with_presence(document, presence)
+        if self._roaming:
+            document.ground = Ground(version_of(document.reported))
+        return document
 
     def offline(self, device: str, reason: str, last_seen_ns: int | None) -> None:
         """The device went; `last_seen_ns` is wall clock, None: as the document says."""
         document = self._document(device)
+        if not self._is_ours(document):
+            return  # a newer connection, to another gateway, is known already
         before, now = document.presence, self._clock.instant()
         if before is None:
             before = Presence("offline", now, now, reason, self._gateway, self._epoch, connected=now)
         seen = rfc3339(last_seen_ns) if last_seen_ns is not None else before.last_seen
-        gone = msgspec.structs.replace(
-            before, state="offline", since=now, last_seen=seen, reason=reason, lease_until=None,
-            gateway=self._gateway, gateway_epoch=self._epoch,
-        )  # fmt: skip
-        self._change(with_presence(document, gone))
+        self._change(with_presence(document, self._gone(before, reason, seen)))
+
+    def renew(self, epoch: int) -> None:
+        """This is another epoch than it was taken for: what holds is said again."""
+        self._epoch = epoch
+        for document in list(self._documents.values()):
+            presence = document.presence
+            if presence is not None and presence.gateway == self._gateway and presence.state == "online":
+                self._change(with_presence(document, msgspec.structs.replace(presence, gateway_epoch=epoch)))
 
     def report(
         self, device: str, payload: bytes, done: Callable[[], None] | None, *, packet_id: int, effect: object
@@ -150,6 +166,8 @@ class Devices:
             raise BadPatch(f"not a JSON object: {error}") from error
         self._check_depth(patch)
         before = self._document(device)
+        if not self._is_ours(before):
+            before = self._connected(before, UNKNOWN)  # who speaks here is here, whatever another gateway says
         document = apply_reported(before, patch, self._clock.instant())
         self._check_size(document)
         self._append(document, done, packet_id=packet_id, effect=effect)
@@ -172,9 +190,51 @@ class Devices:
         self._check_size(after)
         self._append(after, done)
         if desired is None:
-            for name in ("desired", "delta"):
-                self._retain(f"devices/{device}/state/{name}", b"")
+            self._forget(device)
         self._tell_device(after, "desired", "delta")
+
+    def learn(self, device: str, payload: bytes | None, done: Callable[[], None]) -> None:
+        """What the topic has of a device, where that is not what we said last; `done` when what follows is durable.
+
+        `payload` None: the device was removed.
+
+        Raises:
+            LogFull, msgspec.DecodeError: nothing was changed.
+        """
+        own = self._documents.get(device)
+        if payload is None:
+            self._removed(device, own, done)
+            return
+        known = _decode_document(payload)
+        merged = reconciled(own or Document(device), known, self._gateway)
+        said = merged.presence
+        if said is not None and said is known.presence and said.state != "offline" and self._is_ours(merged):
+            # A former life of ours said so, of which nothing is left here.
+            merged.presence = self._gone(said, "gateway-stopped", said.last_seen)
+        if self._is_ours(merged) and said is not None and _as_sent(merged) != known:
+            self._append(merged, done)
+        else:
+            self._keep(merged)
+            done()
+        self._tell_device(merged, "desired", "delta")
+
+    def _removed(self, device: str, own: Document | None, done: Callable[[], None]) -> None:
+        if own is not None and own.presence is not None and own.presence.state == "online" and self._is_ours(own):
+            self._append(own, done)  # it is there all the same
+            return
+        if self._documents.pop(device, None) is not None:
+            self._cold.put("documents", device, None)
+            self._forget(device)
+        done()
+
+    def _keep(self, document: Document) -> None:
+        """It is in the topic already."""
+        self._documents[document.device] = document
+        self._cold.put("documents", document.device, _encode_document(document))
+
+    def _is_ours(self, document: Document) -> bool:
+        """Nobody but this gateway has said whether the device is there."""
+        return document.presence is None or document.presence.gateway in self._names
 
     def relieved(self) -> None:
         """The lane takes records again: documents that changed meanwhile are written."""
@@ -184,6 +244,12 @@ class Devices:
 
     def _document(self, device: str) -> Document:
         return self._documents.get(device) or Document(device)
+
+    def _gone(self, before: Presence, reason: str, seen: str) -> Presence:
+        return msgspec.structs.replace(
+            before, state="offline", since=self._clock.instant(), last_seen=seen, reason=reason, lease_until=None,
+            gateway=self._gateway, gateway_epoch=self._epoch,
+        )  # fmt: skip
 
     def _after(self, known: Presence | None, now_ns: int) -> str:
         """Now; but later than the connection known so far, which a clock that was set back would make the newer one."""
@@ -238,6 +304,10 @@ class Devices:
         if depth(state) > self._settings.depth_max:
             raise BadPatch(f"nested deeper than {self._settings.depth_max} levels")
 
+    def _forget(self, device: str) -> None:
+        for name in ("desired", "delta"):
+            self._retain(f"devices/{device}/state/{name}", b"")
+
     def _tell_device(self, document: Document, *names: Literal["desired", "delta"]) -> None:
         if document.desired is None:
             return
@@ -245,3 +315,8 @@ class Devices:
             state = document.desired.state if name == "desired" else document.delta
             body = msgspec.json.encode({"version": document.desired.version, "state": state})
             self._retain(f"devices/{document.device}/state/{name}", body)
+
+
+def _as_sent(document: Document) -> Document:
+    """As the topic has it."""
+    return msgspec.structs.replace(document, ground=msgspec.UNSET)

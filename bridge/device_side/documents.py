@@ -47,6 +47,18 @@ class Versioned(msgspec.Struct):
     state: State
 
 
+class Ground(msgspec.Struct):
+    """What a device's reports of its last connection stand on: another gateway may have known it better before."""
+
+    base: int = 0
+    """Version of the reported state when the device connected; 0: none was known here."""
+    count: int = 0
+    """Reports since."""
+    patch: State = {}
+    """All of them as one merge patch. (Where one replaced a value by an object, what the value's place held before
+    cannot be said in a merge patch, and an object there would be merged.)"""
+
+
 class Document(msgspec.Struct):
     """What the compacted topic holds for one device."""
 
@@ -56,6 +68,8 @@ class Document(msgspec.Struct):
     desired: Versioned | None = None
     delta: State = {}
     """The desired values that the reported state does not have yet."""
+    ground: Ground | msgspec.UnsetType = msgspec.UNSET
+    """On the gateway only: the bus side takes it out."""
 
 
 class DesiredState(msgspec.Struct):
@@ -76,6 +90,15 @@ def merge_patch(target: Any, patch: Any) -> Any:
         else:
             merged[name] = merge_patch(merged.get(name), value)
     return merged
+
+
+def compose(first: State, second: State) -> State:
+    """The patch that does what `first` and then `second` do (but see `Ground.patch`). Neither is changed."""
+    both = dict(first)
+    for name, value in second.items():
+        before = both.get(name)
+        both[name] = compose(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return both
 
 
 def depth(value: Any) -> int:
@@ -126,10 +149,17 @@ def _same(one: Any, other: Any) -> bool:
 
 def apply_reported(document: Document, patch: State, at: str) -> Document:
     """The document after the device reported `patch`."""
-    before = document.reported
+    before, ground = document.reported, document.ground
     state = merge_patch(before.state if before else {}, patch)
-    reported = Versioned(version=(before.version if before else 0) + 1, at=at, state=state)
-    return _with_delta(document, reported=reported, desired=document.desired)
+    reported = Versioned(version=version_of(before) + 1, at=at, state=state)
+    if ground is not msgspec.UNSET:
+        ground = Ground(ground.base, ground.count + 1, compose(ground.patch, patch))
+    return _with_delta(document, reported=reported, desired=document.desired, ground=ground)
+
+
+def version_of(half: Versioned | None) -> int:
+    """0: there is none."""
+    return half.version if half is not None else 0
 
 
 def apply_desired(document: Document, desired: DesiredState, at: str) -> Document | None:
@@ -147,9 +177,59 @@ def without_desired(document: Document) -> Document:
 
 def with_presence(document: Document, presence: Presence) -> Document:
     """The document with another presence."""
-    return Document(document.device, presence, document.reported, document.desired, document.delta)
+    return msgspec.structs.replace(document, presence=presence)
 
 
-def _with_delta(document: Document, *, reported: Versioned | None, desired: Versioned | None) -> Document:
+def reconciled(own: Document, known: Document, gateway: str) -> Document:
+    """What this gateway knows of a device and what the topic has of it, as one document of `gateway`, which is ours.
+
+    The newer connection counts. Where that is ours, what the device reported since is put on top of what is known.
+    """
+    presence = known.presence
+    if presence is not None and is_newer(presence, own.presence, gateway):
+        reported, ground = known.reported, own.ground
+    else:
+        reported, ground = _on_top(own, known, gateway)
+        presence = own.presence
+    desired = max(own.desired, known.desired, key=version_of)
+    merged = Document(own.device, presence, ground=ground)
+    return _with_delta(merged, reported=reported, desired=desired, ground=ground)
+
+
+def is_newer(known: Presence, own: Presence | None, gateway: str) -> bool:
+    """Whether what the topic says of a connection is newer than what `gateway`, which is ours, says itself."""
+    if own is None:
+        return True
+    if known.gateway == own.gateway == gateway:
+        return (known.connected or "") > (own.connected or "")
+    return (known.connected or "", known.gateway) > (own.connected or "", own.gateway)
+
+
+def _on_top(own: Document, known: Document, gateway: str) -> tuple[Versioned | None, Ground]:
+    """The reported state of a device that is, or was last, connected here; and what it stands on now."""
+    theirs, version = known.reported, version_of(known.reported)
+    ground = own.ground if own.ground is not msgspec.UNSET else Ground(version_of(own.reported))
+    before, now = known.presence, own.presence
+    ours = before is not None and before.gateway == gateway
+    if ground.base == version or (ours and version_of(own.reported) >= version):
+        return own.reported, ground
+    if ours and before is not None and now is not None and before.connected == now.connected:
+        return theirs, Ground(version)  # said later on the same connection
+    fresh = Ground(version, ground.count, ground.patch)
+    if not ground.count or own.reported is None or theirs is None:
+        return max(own.reported, theirs, key=version_of), fresh
+    merged = merge_patch(theirs.state, ground.patch)
+    return Versioned(max(version + ground.count, own.reported.version), own.reported.at, merged), fresh
+
+
+def _with_delta(
+    document: Document,
+    *,
+    reported: Versioned | None,
+    desired: Versioned | None,
+    ground: Ground | msgspec.UnsetType | None = None,
+) -> Document:
+    """`ground` None: as it was."""
     delta = difference(desired.state, reported.state if reported else {}) if desired else {}
-    return Document(document.device, document.presence, reported, desired, delta)
+    kept = document.ground if ground is None else ground
+    return Document(document.device, document.presence, reported, desired, delta, kept)

@@ -20,7 +20,7 @@ from bridge.log.errors import LogDamaged, LogFull, RecordTooLarge
 from bridge.log.log_id import load_log_id
 from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
-from bridge.log.record import DESIRED, TOMBSTONE, Record, decode_context
+from bridge.log.record import DESIRED, GATEWAYS, KNOWN, TOMBSTONE, Record, decode_context
 
 _log = logging.getLogger(__name__)
 _READ_RECORDS, _READ_BYTES = 256, 1 << 20
@@ -30,12 +30,21 @@ _decode_desired = msgspec.json.Decoder(DesiredState).decode
 class DownlinkReader:
     """The device side's end of the downlink log."""
 
-    def __init__(self, directory: Path, devices: Devices, keys: Keyring | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        devices: Devices,
+        keys: Keyring | None = None,
+        *,
+        on_gateway: Callable[[bytes], None] | None = None,
+    ) -> None:
         """Args:
         directory: of the downlink log; the bus side makes it.
-        devices: takes what is desired.
+        devices: takes what is desired, and what the state topic has.
         keys: open what is encrypted.
+        on_gateway: takes what the state topic has of this gateway itself, from a life that it does not remember.
         """
+        self._on_gateway = on_gateway
         self._directory = directory
         self._devices = devices
         self._keys = keys
@@ -102,13 +111,16 @@ class DownlinkReader:
         """False: the state lane has no room, and nothing was applied."""
         self._applying.append(record.seq)
         done = self._completion(record.seq)
-        if record.kind != DESIRED:
+        if record.kind not in (DESIRED, KNOWN):
             done()
             return True
         device, _, _ = decode_context(record.context)
         try:
-            desired = None if record.flags & TOMBSTONE else _decode_desired(record.payload)
-            self._devices.desire(device, desired, done)
+            if record.kind == KNOWN:
+                self._learn(device, record, done)
+            else:
+                desired = None if record.flags & TOMBSTONE else _decode_desired(record.payload)
+                self._devices.desire(device, desired, done)
         except LogFull:
             self._applying.pop()
             return False
@@ -116,6 +128,15 @@ class DownlinkReader:
             _log.warning("skipped downlink record %s for device=%s: %s", record.seq, device, error)
             done()
         return True
+
+    def _learn(self, device: str, record: Record, done: Callable[[], None]) -> None:
+        """Raises as `Devices.learn`."""
+        if not device.startswith(GATEWAYS):
+            self._devices.learn(device, None if record.flags & TOMBSTONE else record.payload, done)
+            return
+        if self._on_gateway is not None:
+            self._on_gateway(record.payload)
+        done()
 
     def _completion(self, seq: int) -> Callable[[], None]:
         def done() -> None:

@@ -18,7 +18,7 @@ from bridge.log.errors import LogFull, RecordTooLarge
 from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, GATEWAYS, encode, encode_context
 
 _log = logging.getLogger(__name__)
-_LOOK_S = 1.0
+_LOOK_S = 0.5
 _RENEWALS = 3
 """In the time of one lease: two may be late or lost."""
 

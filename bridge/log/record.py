@@ -30,6 +30,8 @@ DESIRED: Final = 7
 """Downlink: key = device, payload = value."""
 CLOCK: Final = 8
 """The wall clock of this boot is right now: what it says, and what the monotonic clock says; not forwarded."""
+KNOWN: Final = 11
+"""Downlink: what the state topic has of a device or of this gateway; key as there, payload = value, or TOMBSTONE."""
 LETTER: Final = 16
 """Dead-letter log: payload = a record that nobody takes, whole; headers = why, and where it was."""
 

@@ -48,7 +48,7 @@ LEAVES = {"config", "config_access", "config_limits", "quantities", "units", "ad
 
 PURE = re.compile(
     r"bridge/(mqtt/.*|message|device_filter|config|config_access|config_limits|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
-    r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event)|schemas/wire_format|schemas/schema|device_side/(documents|trace_context))\.py"
+    r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event|sketch)|schemas/wire_format|schemas/schema|device_side/(arrival|documents|trace_context))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}
 """Time, randomness and the outside world are arguments of a pure module."""

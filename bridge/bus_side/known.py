@@ -1,0 +1,109 @@
+"""Known: what the state topic has of each device, as much as is needed to tell newer documents from older ones.
+
+About 300 bytes a device of the whole fleet: where its document stands and a sketch of it, never the document itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+from bridge.bus_side.sketch import Sketch, lease_over, sketch_of
+from bridge.bus_side.topic_tail import Taken, TopicTail
+from bridge.config import Kafka
+from bridge.log.record import GATEWAYS
+
+_GATEWAY: Final = "gateway"
+
+
+class Entry(msgspec.Struct, gc=False):
+    """A device's newest document in the topic."""
+
+    partition: int
+    offset: int
+    sketch: Sketch
+
+
+class News(msgspec.Struct, gc=False):
+    """Something that the device side should hear of."""
+
+    device: str
+    value: bytes | None
+    """The document; None: it was removed."""
+
+
+class Known:
+    """Of one topic, for one gateway."""
+
+    def __init__(self, kafka: Kafka, topic: str, gateway: str) -> None:
+        self.topic = topic
+        self.gateways: dict[str, Sketch] = {}
+        """Their own records, by id."""
+        self.devices: dict[str, Entry] = {}
+        self._lives: dict[str, Entry] = {}
+        """Where gateways' own records stand, by key."""
+        self._gateway = gateway
+        self._writer = (_GATEWAY, gateway.encode())
+        self._news: dict[str, News] = {}
+        self._tail = TopicTail(kafka, topic, self._take)
+
+    async def refresh(self) -> None:
+        """Reads the topic up to its present end. Raises SinkAway."""
+        await self._tail.refresh()
+
+    def news(self) -> list[News]:
+        """What others have written about devices of this gateway since the last call; of each device the last."""
+        news, self._news = list(self._news.values()), {}
+        return news
+
+    async def fetch(self, device: str) -> bytes | None:
+        """The device's document, whole; None: it has changed since the last refresh. Raises SinkAway."""
+        entry = self.devices.get(device) or self._lives[device]
+        record = await self._tail.fetch(entry.partition, entry.offset)
+        return record.value if record is not None else None
+
+    def outlived(self, before: str) -> list[str]:
+        """Devices whose documents say `online` though nobody stands for it any more; `before` as in `lease_over`."""
+        return [name for name, each in self.devices.items() if lease_over(each.sketch, self.gateways, before)]
+
+    def present(self, names: Collection[str]) -> list[str]:
+        """Devices that gateways of these names have not said to be gone."""
+        return [
+            name
+            for name, entry in self.devices.items()
+            if entry.sketch.presence is not None
+            and entry.sketch.presence.state != "offline"
+            and entry.sketch.gateway in names
+        ]
+
+    async def close(self) -> None:
+        """Gives the connection back; the next refresh reads from the beginning."""
+        await self._tail.close()
+
+    def _take(self, record: Taken) -> None:
+        key = (record.key or b"").decode(errors="replace")
+        sketch = sketch_of(record.value) if record.value is not None else None
+        if key.startswith(GATEWAYS):
+            if sketch is None:
+                self.gateways.pop(key.removeprefix(GATEWAYS), None)
+            else:
+                self.gateways[key.removeprefix(GATEWAYS)] = sketch
+                self._lives[key] = Entry(record.partition, record.offset, sketch)
+            return
+        before = self.devices.get(key)
+        if (
+            self._writer not in record.headers
+            and before is not None
+            and before.offset < record.offset
+            and self._is_ours(before.sketch)
+        ):
+            self._news[key] = News(key, record.value)
+        if sketch is None:
+            self.devices.pop(key, None)
+        else:
+            self.devices[key] = Entry(record.partition, record.offset, sketch)
+
+    def _is_ours(self, sketch: Sketch) -> bool:
+        return sketch.gateway == self._gateway

@@ -1,0 +1,108 @@
+"""Settled: never a newer device document replaced by an older one, though devices move between gateways.
+
+A stage between the forwarder and Kafka. Before each write that has documents the state topic is read to its end. A
+document against which something there speaks is left out, and what is there goes to the device side, which makes one
+document of the two and sends that. Between the look and the write another gateway may write; it, or we, will see that
+at the next look and say again what is true: the window is as long as a transaction, and nothing wrong stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import msgspec
+
+from bridge.bus_side.judge import Judge
+from bridge.bus_side.known import Known, News
+from bridge.bus_side.sink import LaneBatch, Sink, Written
+from bridge.bus_side.sketch import swept
+from bridge.log.record import DOCUMENT, EVENT, KNOWN, TOMBSTONE, encode, encode_context
+
+_log = logging.getLogger(__name__)
+
+
+class Settled:
+    """See `sink.Sink`."""
+
+    def __init__(
+        self,
+        inner: Sink,
+        known: Known,
+        judge: Judge,
+        tell: Callable[[list[bytes]], Awaitable[None]],
+        *,
+        instant: Callable[[float], str],
+        sweep_margin_s: float | None,
+    ) -> None:
+        """Args:
+        known: what the topic has.
+        judge: decides what goes out.
+        tell: brings downlink records to the device side; returns when they are durable. What finds no room may be
+            dropped: the next document of the device asks again.
+        instant: the time so many seconds ago, RFC 3339 in UTC with milliseconds.
+        sweep_margin_s: what clocks may differ; None: devices of dead gateways are left as they are.
+        """
+        self._inner = inner
+        self._known = known
+        self._judge = judge
+        self._tell = tell
+        self._instant = instant
+        self._sweep_margin_s = sweep_margin_s
+
+    @property
+    def holds_positions(self) -> bool:
+        return self._inner.holds_positions
+
+    async def start(self, lanes: Sequence[str], log_id: bytes) -> dict[str, int]:
+        """See `Sink.start`."""
+        return await self._inner.start(lanes, log_id)
+
+    async def write(self, batches: Sequence[LaneBatch]) -> Written:
+        """See `Sink.write`."""
+        if not any(record.kind == DOCUMENT for batch in batches for record in batch.records):
+            return await self._inner.write(batches)
+        await self._known.refresh()
+        settled = self._judge.settle(batches)
+        if self._judge.alive is not None and self._sweep_margin_s is not None:
+            await self._sweep(self._judge.alive, self._instant(self._sweep_margin_s))
+        await self._hear(self._judge.asked)
+        return await self._inner.write(settled)
+
+    async def probe(self) -> None:
+        """See `Sink.probe`; and hears what others have written meanwhile."""
+        await self._inner.probe()
+        await self._known.refresh()
+        await self._hear(())
+
+    async def stop(self) -> None:
+        """See `Sink.stop`."""
+        await self._inner.stop()
+        await self._known.close()
+
+    async def _hear(self, asked: Iterable[str]) -> None:
+        """The device side hears what others have written, and what it has to know."""
+        heard = {each.device: each for each in self._known.news()}
+        for key in asked:
+            if key not in heard and (value := await self._known.fetch(key)) is not None:
+                heard[key] = News(key, value)
+        if heard:
+            await self._tell([_downlink(each) for each in heard.values()])
+
+    async def _sweep(self, batch: LaneBatch, before: str) -> None:
+        """Adds what says that nobody knows of a dead gateway's devices; it has no number, as an event."""
+        like = batch.records[-1]
+        for device in self._known.outlived(before):
+            value = await self._known.fetch(device)
+            if value is None:
+                continue
+            _log.info("device=%s is unknown: the lease of its gateway is over", device)
+            context = encode_context(device, "", self._known.topic)
+            batch.records.append(
+                msgspec.structs.replace(like, kind=EVENT, context=context, payload=swept(value, self._known.gateways))
+            )
+
+
+def _downlink(news: News) -> bytes:
+    flags = TOMBSTONE if news.value is None else 0
+    return encode(KNOWN, flags, 0, 0, 0, encode_context(news.device, ""), b"", news.value or b"")

@@ -1,0 +1,110 @@
+"""TopicTail: a topic read from its beginning to its end, and from there to its new end whenever that is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
+
+from bridge.bus_side.access import Access, AccessError
+from bridge.bus_side.sink import SinkAway, SinkRefused
+from bridge.config import Kafka
+
+_POLL_MS: Final = 200
+_LIMITS: Final = 3
+"""Several requests, one after another: so many request time-outs."""
+Taken = ConsumerRecord[bytes | None, bytes | None]
+
+
+class TopicTail:
+    """One topic, every partition, as `read_committed`. Belongs to one event loop."""
+
+    def __init__(self, kafka: Kafka, topic: str, take: Callable[[Taken], None]) -> None:
+        """`take` gets each record, in the order of its partition."""
+        self._access = Access(kafka)
+        self._limit_s = kafka.request_timeout * _LIMITS
+        self._topic = topic
+        self._take = take
+        self._consumer: Any = None
+
+    async def refresh(self) -> None:
+        """Reads up to the present end. Raises SinkAway."""
+        try:
+            if self._consumer is None:
+                self._consumer = await self._open()
+            await self._read(self._consumer)
+        except AccessError as error:
+            raise SinkAway(str(error)) from error
+        except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError) as error:
+            raise SinkRefused(
+                f"this gateway may not read the topic {self._topic!r}, so it cannot know whether another one has newer "
+                "documents in it: let it, or say state.roaming = false"
+            ) from error
+        except (KafkaError, OSError, TimeoutError) as error:
+            words = str(error) or "no answer in time"
+            raise SinkAway(f"whether {self._topic!r} has newer documents cannot be read: {words}") from error
+
+    async def fetch(self, partition: int, offset: int) -> Taken | None:
+        """One record once more; None: compaction has removed it, so there is a newer one. Raises SinkAway."""
+        where = TopicPartition(self._topic, partition)
+        try:
+            async with asyncio.timeout(self._limit_s):
+                position = await self._consumer.position(where)
+                self._consumer.seek(where, offset)
+                try:
+                    record: Taken = await self._consumer.getone(where)
+                finally:
+                    self._consumer.seek(where, position)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise SinkAway(f"the topic {self._topic!r} cannot be read: {str(error) or 'no answer in time'}") from error
+        return record if record.offset == offset else None
+
+    async def close(self) -> None:
+        """Gives the connection back; what was read stays read only in the mind of who took it."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def _open(self) -> Any:
+        consumer = AIOKafkaConsumer(
+            **self._access.settings(), enable_auto_commit=False, auto_offset_reset="earliest",
+            isolation_level="read_committed", check_crcs=False,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(self._limit_s):
+                await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
+        return consumer
+
+    async def _read(self, consumer: Any) -> None:
+        async with asyncio.timeout(self._limit_s):
+            known = len(consumer.partitions_for_topic(self._topic) or ()) if consumer.assignment() else 0
+            if not consumer.assignment() or known > len(consumer.assignment()):
+                await self._assign(consumer)
+            ends = await consumer.end_offsets(consumer.assignment())
+            behind = {partition for partition, end in ends.items() if await consumer.position(partition) < end}
+        while behind:
+            async with asyncio.timeout(self._limit_s):
+                taken = await consumer.getmany(timeout_ms=_POLL_MS)
+                behind = {partition for partition in behind if await consumer.position(partition) < ends[partition]}
+            for records in taken.values():
+                for record in records:
+                    self._take(record)
+
+    async def _assign(self, consumer: Any) -> None:
+        """No partitions: there is no such topic, so nothing newer either. More than before: all are read again."""
+        if self._topic not in await consumer.topics():
+            return
+        consumer.assign([TopicPartition(self._topic, 0)])
+        while not (partitions := consumer.partitions_for_topic(self._topic)):  # noqa: ASYNC110 - no event for it
+            await asyncio.sleep(_POLL_MS / 1000)
+        consumer.assign([TopicPartition(self._topic, partition) for partition in sorted(partitions)])
