@@ -157,11 +157,7 @@ class Daemon:
         self._devices = self._open_devices()
         self._pipeline.devices = self._devices
         self._gateway_record = self._open_gateway_record()
-        self._downlink = (
-            DownlinkReader(data / "downlink", self._devices, self._keys, on_gateway=self._outlive)
-            if self._devices is not None
-            else None
-        )
+        self._downlink = self._open_downlink()
         self._wills = Wills(self._pipeline.will, self._cold, self._long_clock)
         self._units = Units(acl, self._cold)
         rates = Rates(config.limits, loop.time)
@@ -296,6 +292,12 @@ class Daemon:
             roaming=state.roaming and self._config.kafka is not None,
             former=self._config.gateway.renamed_from,
         )
+
+    def _open_downlink(self) -> DownlinkReader | None:
+        if self._devices is None:
+            return None
+        directory = self._config.gateway.data_dir / "downlink"
+        return DownlinkReader(directory, self._devices, self._keys, on_gateway=self._outlive)
 
     def _open_gateway_record(self) -> GatewayRecord | None:
         if self._config.state is None:
