@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from bridge.config_access import Acl as Acl
+from bridge.config_access import Jwt as Jwt
+from bridge.config_access import Users as Users
 from bridge.config_limits import Limits as Limits
 from bridge.quantities import GIB as GIB
 from bridge.quantities import KIB as KIB
@@ -35,7 +37,8 @@ class Tls(msgspec.Struct, frozen=True):
 
     certificate: Path
     private_key: Path
-    client_ca: Path
+    client_ca: Path | None = None
+    """Needed where certificates are asked for, as they are unless `authentication` says otherwise."""
     crl: Path | None = None
     min_version: Literal["1.2", "1.3"] = "1.3"
     renew_from: Path | None = None
@@ -58,6 +61,9 @@ class Listener(msgspec.Struct, frozen=True):
     """Connections the kernel keeps waiting for accept."""
     path: str | None = None
     """Speak WebSocket at this path, for example "/mqtt", sub-protocol `mqtt` (MQTT5 §6); without it plain MQTT."""
+    authentication: tuple[Literal["certificate", "password", "jwt"], ...] = ("certificate",)
+    """How devices may show who they are: a certificate, a password (`[users]`), a token as password (`[jwt]`). A
+    certificate that is shown counts, whatever else is said."""
     identity: Literal["cn", "san-uri", "san-dns"] | None = None
     """What of a certificate names the device: its common name, or a subjectAltName of that kind. None: its URI
     `urn:busbridge:device:ID`, else its common name."""
@@ -428,6 +434,8 @@ class Config(msgspec.Struct, frozen=True):
     mqtt: Mqtt = Mqtt()
     limits: Limits = Limits()
     acl: Acl | None = None
+    users: Users | None = None
+    jwt: Jwt | None = None
     queue: Queue = Queue()
     lanes: dict[str, Lane] = msgspec.field(default_factory=dict)
     routes: tuple[Route, ...] = ()

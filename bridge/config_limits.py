@@ -36,6 +36,10 @@ class Limits(msgspec.Struct, frozen=True):
     exchanges_bytes: Size = 1 * MIB
     """Of all devices' open exchanges in such a segment: 3 bytes each, and the devices' ids. Beyond it a device without
     one waits with its first, one with some is refused more. Never more than a quarter of a segment."""
+    password_threads: Count = 1
+    """That verify passwords and tokens, beside the event loop."""
+    passwords_waiting: Count = 128
+    """For one of these threads; beyond it connections are told that the server is busy."""
     topics_remembered: Count = 256
     """Topics of one connection whose permission and route are remembered."""
     retained: Count = 100_000

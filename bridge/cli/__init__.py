@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli import certs, daemon, init, keys, open_records, queue, status
+from bridge.cli import certs, daemon, init, keys, open_records, queue, status, users
 from bridge.cli.failure import Failure
 
 
@@ -32,6 +32,7 @@ def application() -> typer.Typer:
     app.add_typer(certs.commands(), name="certs")
     app.add_typer(keys.commands(), name="keys")
     app.add_typer(queue.commands(), name="queue")
+    app.add_typer(users.commands(), name="users")
     return app
 
 

@@ -12,7 +12,7 @@ from bridge.cli.failure import FOUND, Failure
 from bridge.cli.loading import load_config
 
 if TYPE_CHECKING:
-    from bridge.config import Config, Kafka
+    from bridge.config import Config, Kafka, Listener
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
 Topic = Annotated[
@@ -96,13 +96,16 @@ def check(
 def _summary(config: Config) -> list[str]:
     from bridge.cli.explain_route import sealing
 
-    listeners = [f"listens on {each.bind} ({_security(each.tls is not None)})" for each in config.listeners]
+    listeners = [f"listens on {each.bind} ({_security(each)})" for each in config.listeners]
     routes = [f"{route.filter} goes to {route.topic}, lane {route.lane}, {sealing(route)}" for route in config.routes]
     return listeners + routes + [_sink(config)]
 
 
-def _security(tls: bool) -> str:
-    return "mutual TLS" if tls else "no TLS"
+def _security(listener: Listener) -> str:
+    if listener.tls is None:
+        return "no TLS"
+    by = set(listener.authentication)
+    return "mutual TLS" if by == {"certificate"} else f"TLS, devices by {' or '.join(listener.authentication)}"
 
 
 def _sink(config: Config) -> str:
@@ -124,9 +127,13 @@ def _out_of_reach(config: Config, kafka: Kafka) -> list[str]:
 
 
 def _broken_files(config: Config) -> list[str]:
+    from bridge.device_side.accounts import Accounts
+    from bridge.device_side.listener import asks
     from bridge.log.key_files import KeyUnusable, keys_of
     from bridge.schemas import of_routes
     from bridge.security import keys, members, tls
+    from bridge.security.tokens import KeysError
+    from bridge.security.users import UsersError
 
     wrong = []
     try:
@@ -137,10 +144,14 @@ def _broken_files(config: Config) -> list[str]:
         members.read_members(config.permissions)
     except members.MembersError as error:
         wrong.append(f"acl: {error}")
+    try:
+        Accounts(config)
+    except (KeysError, UsersError) as error:
+        wrong.append(str(error))
     for listener in config.listeners:
         try:
             if listener.tls is not None:
-                tls.server_context(listener.tls)
+                tls.server_context(listener.tls, asks(listener))
         except OSError as error:
             wrong.append(f"listener {listener.bind}: its certificate, key, client_ca or crl cannot be used: {error}")
     for name, recipient in config.recipients.items():

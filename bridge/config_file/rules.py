@@ -74,6 +74,7 @@ def _listeners(config: Config) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, listener in enumerate(config.listeners):
         path = ("listeners", index)
+        yield from _authentication(config, listener, path)
         yield from _without_tls(listener, path) if listener.tls is None else _with_tls(listener, path)
         yield from _web_socket(listener, path)
         if listener.bind in seen and not listener.bind.endswith(":0"):
@@ -87,6 +88,21 @@ def _networks(config: Config) -> Iterator[Finding]:
             ipaddress.ip_network(network)
         except ValueError as error:
             yield Finding(("limits", "address_exempt", index), str(error), 'for example "10.1.0.0/16" or "fd00::/8"')
+
+
+def _authentication(config: Config, listener: Listener, path: KeyPath) -> Iterator[Finding]:
+    methods, path = listener.authentication, (*path, "authentication")
+    if not methods:
+        yield Finding(path, "is empty, so nobody could come", '"certificate", "password", "jwt"')
+    if listener.tls is None and set(methods) != {"certificate"}:
+        yield Finding(path, "without tls passwords and tokens could be read on the way", "a tls table beside it")
+    if "password" in methods and config.users is None:
+        yield Finding(path, "there are no users", "a [users] table", needs=(("users",),))
+    if "jwt" in methods and config.jwt is None:
+        yield Finding(path, "nothing says which tokens are good", "a [jwt] table", needs=(("jwt",),))
+    if listener.tls is not None and "certificate" in methods and listener.tls.client_ca is None:
+        problem = "is missing: whose certificates let a device in?"
+        yield Finding((*path[:-1], "tls", "client_ca"), problem, "a path, as a text")
 
 
 def _without_tls(listener: Listener, path: KeyPath) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ import uvloop
 from bridge import journal
 from bridge.admin.server import AdminServer, CannotServe
 from bridge.config import Config
+from bridge.device_side.accounts import Accounts
 from bridge.device_side.admission import Admission
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
@@ -29,6 +30,7 @@ from bridge.device_side.cold import ColdStore, ColdStoreFailure
 from bridge.device_side.connection import Connection, Stream
 from bridge.device_side.core_dumps import forbid_core_dumps
 from bridge.device_side.devices import Devices
+from bridge.device_side.doorman import Doorman
 from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.front_desk import FrontDesk
 from bridge.device_side.gateway_record import GatewayRecord
@@ -67,6 +69,8 @@ from bridge.schemas.schema import SchemaError
 from bridge.security.acl import Acl
 from bridge.security.keys import KeyFileError
 from bridge.security.members import MembersError, read_members
+from bridge.security.tokens import KeysError
+from bridge.security.users import UsersError
 
 _log = logging.getLogger(__name__)
 DONE, FAILED = 0, 1
@@ -99,7 +103,9 @@ async def _run(config: Config, config_path: Path, clock: Clock) -> int:
         Locked,
         ColdStoreFailure,
         KeyFileError,
+        KeysError,
         MembersError,
+        UsersError,
         LogError,
     ) as error:
         _log.critical("cannot start: %s", error)
@@ -122,7 +128,7 @@ class Daemon:
         """Recovers what is on disk and binds the ports; nothing is accepted yet.
 
         Raises:
-            CannotListen, ColdStoreFailure, KeyFileError, MembersError, LogError, OSError: what stands in the way.
+            CannotListen, LogError, OSError and the others that `_run` catches: what stands in the way.
         """
         self._config = config
         self._loop = loop
@@ -161,9 +167,9 @@ class Daemon:
         self._wills = Wills(self._pipeline.will, self._cold, self._long_clock)
         self._units = Units(acl, self._cold)
         rates = Rates(config.limits, loop.time)
-        self._desk = FrontDesk(
-            loop, config, self._broker, self._pipeline, self._devices, self._clock, self._wills, acl, self._units, rates
-        )
+        accounts = Accounts(config)
+        self._doorman = Doorman(loop, accounts, config.limits, lambda: self._clock.wall_ns() / 1e9)
+        self._desk = self._open_desk(acl, rates)
         command = (sys.executable, "-m", "bridge.bus_side.main", "--config", str(config_path))
         self._bus_side = BusSide(loop, config.supervisor, command, positions=self._positions, on_note=self._on_note)
         limits = fitting(config.limits, raise_limit())
@@ -173,7 +179,7 @@ class Daemon:
             ListeningPort(loop, listener, limits, self._admission, self._pool, self._welcome)
             for listener in config.listeners
         ]
-        self._reload = Reload(config, config_path, self._ports, acl, members, keys, self._desk)
+        self._reload = Reload(config, config_path, self._ports, accounts, acl, members, keys, self._desk)
         self._overview = self._look_over()
         self._admin = AdminServer(config.admin, data, self._overview.status)
 
@@ -256,6 +262,7 @@ class Daemon:
         if self._registry is not None:
             self._registry.close()
         self._pool.shutdown(wait=False)
+        self._doorman.close()
         await self._admin.stop()
         _log.info("stopped")
 
@@ -274,6 +281,12 @@ class Daemon:
                 on_failure=self._failed_elsewhere,
             )
         return uplink
+
+    def _open_desk(self, acl: Acl, rates: Rates) -> FrontDesk:
+        return FrontDesk(
+            self._loop, self._config, self._broker, self._pipeline, self._devices, self._clock, self._wills, acl,
+            self._units, rates, self._doorman,
+        )  # fmt: skip
 
     def _open_devices(self) -> Devices | None:
         state = self._config.state

@@ -19,6 +19,7 @@ from bridge.device_side.broker import TAKEN_OVER, Broker, Client, assigned_clien
 from bridge.device_side.clock import Clock
 from bridge.device_side.connection import LEFT, LOST, Connection
 from bridge.device_side.devices import Devices
+from bridge.device_side.doorman import Doorman, Refusal
 from bridge.device_side.listener import Admitted
 from bridge.device_side.memory_watch import MemoryWatch
 from bridge.device_side.meter import Meters
@@ -45,7 +46,13 @@ _log = logging.getLogger(__name__)
 REVOKED = "revoked"
 GATEWAY_STOPPED = "gateway-stopped"
 KEEPALIVE = "keepalive"
-_NOT_ITS_FAULT = (Reason.SERVER_SHUTTING_DOWN, Reason.QUOTA_EXCEEDED, Reason.SERVER_BUSY)
+_NOT_ITS_FAULT = (
+    Reason.SERVER_SHUTTING_DOWN,
+    Reason.SERVER_UNAVAILABLE,
+    Reason.SERVER_BUSY,
+    Reason.QUOTA_EXCEEDED,
+    Reason.CONNECTION_RATE_EXCEEDED,
+)
 _SWEEP_S = 1.0
 _REVIEW_S = 60.0
 _KEEP_S = 0.1
@@ -66,6 +73,7 @@ class FrontDesk:
         acl: Acl,
         units: Units,
         rates: Rates,
+        doorman: Doorman,
     ) -> None:
         """Args:
         loop: the process's event loop.
@@ -78,11 +86,12 @@ class FrontDesk:
         acl: judges wills when they are left.
         units: what their certificates say beside their names.
         rates: hears of those that are turned away for what they said.
+        doorman: knows who those are that show no certificate.
         """
         self.loop = loop
         self.connections: set[Connection] = set()
         self._admitted: dict[Connection, Admitted] = {}
-        """Those that came by certificate."""
+        """Those that came where somebody is asked who he is."""
         self.publish = pipeline.publish
         self._limits = config.limits
         self._broker = broker
@@ -93,6 +102,7 @@ class FrontDesk:
         self._acl = acl
         self._units = units
         self._rates = rates
+        self._doorman = doorman
         self.meters = Meters(config.limits, loop.time)
         """What devices may send."""
         self.memory = MemoryWatch(config.limits.memory, self.connections)
@@ -112,7 +122,7 @@ class FrontDesk:
         }
 
     def add(self, connection: Connection, admitted: Admitted | None = None) -> None:
-        """A new connection, before its CONNECT; `admitted` where a certificate let it in."""
+        """A new connection, before its CONNECT; `admitted` where it has to show who it is."""
         self.connections.add(connection)
         self._gone["sockets"] += 1
         if admitted is not None:
@@ -138,8 +148,9 @@ class FrontDesk:
             connection.flush()
 
     def hold(self, connection: Connection) -> None:
-        """It has something the pipeline could not take."""
-        self._held[connection] = None
+        """It has something the pipeline could not take, or the doorman does not know it yet and will resume it."""
+        if not self._doorman.waits(connection):
+            self._held[connection] = None
 
     def resume_held(self) -> None:
         """After a commit or a relief: connections whose lane takes records again go on, the longest held first.
@@ -170,6 +181,7 @@ class FrontDesk:
         for name, count in _traffic(connection).items():
             self._gone[name] += count
         self._held.pop(connection, None)
+        self._doorman.forget(connection)
         client = connection.client
         if client is None:
             if reason == LOST:
@@ -265,6 +277,7 @@ class FrontDesk:
             connection.end()  # it had a second to read our last words
         elif connection.client is None and now - connection.opened > self._limits.connect_timeout:
             late = "its old session could not be cleared" if connection.held else "no CONNECT"
+            late = "its password or token was not verified" if self._doorman.waits(connection) else late
             _log.warning("refused peer=%s: %s within %g s", connection.peer, late, self._limits.connect_timeout)
             connection.close(LEFT, will=False)
         elif (
@@ -278,11 +291,14 @@ class FrontDesk:
             connection.look()
 
     def _connect(self, connection: Connection, event: ConnectRequested) -> bool:
+        admitted = self._admitted.get(connection)
+        known = self._known(connection, event, admitted)
+        if known is None:
+            return False
         self._gone["connections"] += 1
         client_id = connection.identity or event.client_id or assigned_client_id()
-        admitted = self._admitted.get(connection)
         units = admitted.units if admitted is not None else ()
-        refusal = self._refusal(connection, event, client_id, admitted)
+        refusal = known or self._refusal(connection, event, client_id, admitted)
         if refusal is not None:
             reason, why = refusal
             _log.warning("refused device=%s peer=%s: %s", connection.identity or client_id, connection.peer, why)
@@ -328,6 +344,21 @@ class FrontDesk:
             self._broker.when_stored(stored)
         return True
 
+    def _known(
+        self, connection: Connection, event: ConnectRequested, admitted: Admitted | None
+    ) -> tuple[Reason, str] | tuple[()] | None:
+        """Why nobody knows who that is, in which case it is refused; (): it is known; None: not yet."""
+        if admitted is None or admitted.device is not None:
+            return ()
+        found = self._doorman.ask(connection, event, admitted.listener)
+        if found is None:
+            return None
+        if isinstance(found, Refusal):
+            return found.reason, found.why
+        admitted.proof, connection.identity = found, found.device
+        often = self._rates.device(found.device)
+        return (Reason.CONNECTION_RATE_EXCEEDED, often[1]) if often is not None else ()
+
     def _refusal(
         self, connection: Connection, event: ConnectRequested, client_id: str, admitted: Admitted | None
     ) -> tuple[Reason, str] | None:
@@ -335,7 +366,7 @@ class FrontDesk:
         if self._stopping:
             return Reason.SERVER_SHUTTING_DOWN, "the gateway is stopping"
         if admitted is not None and not _fits(event.client_id, admitted):
-            why = f"its client id {event.client_id!r} is not its certificate's {connection.identity!r}"
+            why = f"its client id {event.client_id!r} is not its {admitted.by}'s {connection.identity!r}"
             return Reason.CLIENT_IDENTIFIER_NOT_VALID, why
         if admitted is not None and admitted.listener.second_connection == "refused":
             standing = self._broker.clients.get(client_id)
@@ -442,7 +473,12 @@ def _traffic(connection: Connection) -> dict[str, int]:
 def _fits(client_id: str, admitted: Admitted) -> bool:
     """Whether the client id is one that the listener takes from this device; none at all is."""
     device, rule = admitted.device, admitted.listener.client_id
-    return not client_id or rule == "any" or client_id == device or (rule == "prefix" and client_id.startswith(device))
+    return (
+        not client_id
+        or rule == "any"
+        or client_id == device
+        or (rule == "prefix" and client_id.startswith(device or ""))
+    )
 
 
 def _wants_retained(subscription: Subscription, *, existed: bool) -> bool:

@@ -22,6 +22,7 @@ from bridge.config import Limits, Listener
 from bridge.device_side.admission import Admission, Displaced
 from bridge.device_side.antechamber import GONE, PUSHED_OUT, Caller
 from bridge.device_side.connection import Stream
+from bridge.device_side.doorman import Proof
 from bridge.device_side.websocket import UpgradeRefused, upgrade
 from bridge.security import tls
 from bridge.security.identity import IdentityError, Naming
@@ -39,23 +40,32 @@ class CannotListen(Exception):
 
 
 class Admitted:
-    """Why somebody was let in by certificate, to be looked at again when the files that decide have changed."""
+    """Why somebody was let in at a port that asks, to be looked at again when the files that decide have changed."""
 
-    __slots__ = ("_peer", "_port")
+    __slots__ = ("_peer", "_port", "proof")
 
-    def __init__(self, port: ListeningPort, peer: Peer) -> None:
+    def __init__(self, port: ListeningPort, peer: Peer | None) -> None:
         self._port = port
         self._peer = peer
+        self.proof: Proof | None = None
+        """What showed who it is, where no certificate does."""
 
     @property
-    def device(self) -> str:
-        """The device id in the certificate."""
-        return self._peer.device
+    def device(self) -> str | None:
+        """The device id in the certificate, else that of the proof; None: it is not known yet."""
+        if self._peer is not None:
+            return self._peer.device
+        return self.proof.device if self.proof is not None else None
+
+    @property
+    def by(self) -> str:
+        """What says who it is, for messages."""
+        return "certificate" if self._peer is not None else "user name or token"
 
     @property
     def units(self) -> tuple[str, ...]:
-        """The organizational units in it, which may be roles."""
-        return self._peer.units
+        """The organizational units in its certificate, which may be roles."""
+        return self._peer.units if self._peer is not None else ()
 
     @property
     def listener(self) -> Listener:
@@ -64,6 +74,8 @@ class Admitted:
 
     def objection(self, now_s: float) -> str | None:
         """Why it would not be let in now (seconds since the epoch), in plain words; None: it would."""
+        if self._peer is None:
+            return self.proof.objection(now_s) if self.proof is not None else None
         trust = self._port.trust
         return trust.objection(self._peer, now_s) if trust is not None else None
 
@@ -129,7 +141,8 @@ class ListeningPort:
         if files is None:
             return ()
         crl = () if files.crl is None else (files.crl,)
-        return (files.certificate, files.private_key, files.client_ca, *crl)
+        authority = () if files.client_ca is None else (files.client_ca,)
+        return (files.certificate, files.private_key, *authority, *crl)
 
     def read_again(self) -> Certificates:
         """Certificate, key, CA and CRL as they are now, for `take`; may be called on any thread.
@@ -220,8 +233,12 @@ class ListeningPort:
             if context is not None:
                 sock = secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 await self._handshake(secure)
-                admitted = Admitted(self, peer_of(secure, self._naming))
-                if (refusal := self._admission.rates.device(admitted.device)) is not None:
+                shown = secure.getpeercert(binary_form=True) is not None
+                admitted = Admitted(self, peer_of(secure, self._naming) if shown else None)
+                if (
+                    admitted.device is not None
+                    and (refusal := self._admission.rates.device(admitted.device)) is not None
+                ):
                     self._admission.turned_away(refusal[0], peer, refusal[1])
                     sock.close()
                     return
@@ -314,6 +331,13 @@ class Certificates(NamedTuple):
     perishables: tuple[Perishable, ...] = ()
 
 
+def asks(settings: Listener) -> ssl.VerifyMode:
+    """Whether a client has to show a certificate, may, or is not asked."""
+    if "certificate" not in settings.authentication:
+        return ssl.CERT_NONE
+    return ssl.CERT_REQUIRED if set(settings.authentication) == {"certificate"} else ssl.CERT_OPTIONAL
+
+
 def read_certificates(settings: Listener) -> Certificates:
     """Read a listener's certificate, key, CA and CRL.
 
@@ -324,7 +348,8 @@ def read_certificates(settings: Listener) -> Certificates:
     if files is None:
         return Certificates()
     try:
-        return Certificates(tls.server_context(files), Trust(files), tuple(perishables(files)))
+        return Certificates(tls.server_context(files, asks(settings)), Trust(files), tuple(perishables(files)))
     except (OSError, ValueError) as error:
-        names = ", ".join(str(file) for file in (files.certificate, files.private_key, files.client_ca))
+        paths = (files.certificate, files.private_key, files.client_ca)
+        names = ", ".join(str(path) for path in paths if path is not None)
         raise CannotListen(f"the certificates of {settings.bind} ({names}) cannot be used: {error}") from error

@@ -1,8 +1,8 @@
 """Reload: what can be read again while the daemon runs, on SIGHUP and when its files have been replaced.
 
-Certificates, CA and revocation list of each listener, the readers' public keys, `[acl]` and the members of its roles,
-who the readers are. What cannot be used is named in the log, and what was in force stays so. Nobody is touched whom
-the change does not concern.
+Certificates, CA and revocation list of each listener, users and signers of tokens, the readers' public keys, `[acl]`
+and the members of its roles, who the readers are. What cannot be used is named in the log, and what was in force stays
+so. Nobody is touched whom the change does not concern.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 from bridge import config_file
 from bridge.config import Acl as AclRules
 from bridge.config import Config, Route
+from bridge.device_side.accounts import Accounts
 from bridge.device_side.file_watch import FileWatch
 from bridge.device_side.listener import CannotListen, ListeningPort
 from bridge.device_side.sealers import Keys, Sealers, make_sealers, read_keys
@@ -51,6 +52,7 @@ class Reload:
         config: Config,
         path: Path,
         ports: Sequence[ListeningPort],
+        accounts: Accounts,
         acl: Acl,
         members: Members,
         keys: Keys,
@@ -60,6 +62,7 @@ class Reload:
         config: what is in force.
         path: the file it was read from.
         ports: whose certificates are read again.
+        accounts: read again.
         acl: takes new rules in place.
         members: of its roles, as they are in force.
         keys: the recipients' public keys that are in force.
@@ -68,6 +71,7 @@ class Reload:
         self._config = config
         self._path = path
         self._ports = ports
+        self._accounts = accounts
         self._acl = acl
         self._members = members
         self._readers = _readers(config, keys)
@@ -88,6 +92,8 @@ class Reload:
         async with self._turn:
             for port in self._ports:
                 await self._certificates(port)
+            for wrong in await asyncio.to_thread(self._accounts.read_again):
+                _log.error("%s", wrong)
             self._concerned.review()
             await self._settings()
             await self._recipients()
@@ -98,6 +104,7 @@ class Reload:
         return (
             self._path,
             *keys,
+            *self._accounts.files,
             *(() if members is None else (members,)),
             *(file for port in self._ports for file in port.files),
         )

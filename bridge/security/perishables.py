@@ -20,7 +20,8 @@ def perishables(settings: config.Tls) -> Iterator[Perishable]:
         OSError: a file cannot be read.
         ValueError: a file is not what it should be.
     """
-    for path in dict.fromkeys((settings.certificate, settings.client_ca)):
+    authority = () if settings.client_ca is None else (settings.client_ca,)
+    for path in dict.fromkeys((settings.certificate, *authority)):
         for certificate in x509.load_pem_x509_certificates(path.read_bytes()):
             name = certificate.subject.rfc4514_string() or f"serial number {certificate.serial_number:x}"
             yield Perishable(str(path), f"certificate of {name}", certificate.not_valid_after_utc.timestamp())

@@ -14,9 +14,10 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
-def server_context(settings: config.Tls) -> ssl.SSLContext:
+def server_context(settings: config.Tls, verify: ssl.VerifyMode = ssl.CERT_REQUIRED) -> ssl.SSLContext:
     """Return a context for one listener: mutual TLS, 1.3 unless 1.2 was asked for, the CRL checked where one is given.
 
+    `verify`: whether a client has to show a certificate; one that is shown has to be good, unless none is asked for.
     Its sockets can name whom they refused. Made anew, it is also how a changed certificate, CA or CRL comes into force.
 
     Raises:
@@ -26,26 +27,31 @@ def server_context(settings: config.Tls) -> ssl.SSLContext:
     refuse_if_public(settings.private_key)
     context = ClaimingContext(ssl.PROTOCOL_TLS_SERVER)
     settled = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _set_up(settled, settings)
-    _set_up(context, settings)
+    _set_up(settled, settings, verify)
+    _set_up(context, settings, verify)
     context.watch(settled)
     return context
 
 
-def _set_up(context: ssl.SSLContext, settings: config.Tls) -> None:
+def _set_up(context: ssl.SSLContext, settings: config.Tls, verify: ssl.VerifyMode) -> None:
     context.minimum_version = _VERSIONS[settings.min_version]
     context.set_ciphers(_CIPHERS_1_2)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_COMPRESSION
     context.load_cert_chain(settings.certificate, settings.private_key)
+    if verify is not ssl.CERT_NONE:
+        _ask_for_certificates(context, settings)
+    context.verify_mode = verify
+    _without_resumption(context)
+
+
+def _ask_for_certificates(context: ssl.SSLContext, settings: config.Tls) -> None:
     context.load_verify_locations(settings.client_ca)
-    context.verify_mode = ssl.CERT_REQUIRED
     # A site's own CA may stand below a company's: what `client_ca` names is trusted by itself, and the root above it,
     # and with it every other site's CA, need not be.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if settings.crl is not None:
         context.load_verify_locations(settings.crl)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    _without_resumption(context)
 
 
 def _without_resumption(context: ssl.SSLContext) -> None:

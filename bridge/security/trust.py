@@ -57,7 +57,8 @@ class Trust:
             OSError: one cannot be read.
             ValueError: one is not what it should be.
         """
-        anchors = x509.load_pem_x509_certificates(settings.client_ca.read_bytes())
+        pem = settings.client_ca.read_bytes() if settings.client_ca is not None else b""
+        anchors = x509.load_pem_x509_certificates(pem) if pem else []
         self._anchors = frozenset(_holder(each) for each in anchors)
         self._revoked: Mapping[bytes, frozenset[int]] = {}
         if settings.crl is not None:

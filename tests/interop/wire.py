@@ -102,6 +102,8 @@ class Wire:
         properties: Properties | None = None,
         raw: bytes | None = None,
         plain: socket.socket | None = None,
+        username: str | None = None,
+        password: bytes | None = None,
     ) -> None:
         """Connects, or takes `plain`, and sends CONNECT (`raw`: these bytes instead); the answer is left to be read."""
         plain = plain or socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -114,9 +116,12 @@ class Wire:
         if will is not None:
             delay = b"\x05\x18" + will_delay_s.to_bytes(4, "big") if will_delay_s else b"\0"
             will_part = (delay if version == 5 else b"") + text(will[0]) + len(will[1]).to_bytes(2, "big") + will[1]
+        account = b"" if username is None else text(username)
+        account += b"" if password is None else len(password).to_bytes(2, "big") + password
         flags = (0x02 if clean else 0) | (0x04 | will_qos << 3 if will else 0)
+        flags |= (0x80 if username is not None else 0) | (0x40 if password is not None else 0)
         head = text("MQTT") + bytes([version, flags]) + keepalive_s.to_bytes(2, "big")
-        self.send(raw or packet(0x10, head + encoded + text(client_id) + will_part))
+        self.send(raw or packet(0x10, head + encoded + text(client_id) + will_part + account))
 
     def __enter__(self) -> Wire:
         return self

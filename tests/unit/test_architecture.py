@@ -104,7 +104,7 @@ def imports_point_one_way(module: Module) -> Iterator[str]:
     allowed = {module.part} if module.part in LEAVES else {module.part, *MAY_IMPORT[module.part], *LEAVES}
     if module.part == "config":
         allowed |= {"config_access", "config_limits", "quantities"}
-    if module.part == "config_limits":
+    if module.part in ("config_limits", "config_access"):
         allowed |= {"quantities"}
     for line, name in module.bridge_imports():
         if name.split(".")[0] not in allowed:

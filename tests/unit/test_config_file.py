@@ -143,6 +143,8 @@ def test_an_error_says_file_line_key_problem_and_what_is_allowed() -> None:
         ("log = 5\n", "listeners[0].log", 6, "unknown key"),
         ('[acl]\npublish = ["a/#/b"]\n', "acl.publish[0]", 7, "topic filter"),
         ('[acl]\nsubscribe = ["a/{devise}"]\n', "acl.subscribe[0]", 7, "{device}"),
+        ('[acl.roles.x]\ndeny_publish = ["#/a"]\n', "acl.roles.x.deny_publish[0]", 7, "topic filter"),
+        ('[acl]\nmembers_file = "m"\n', "acl.members_file", 7, "[acl.roles.NAME]"),
         ('[downlink]\ndesired_topic = "d"\n', "downlink.desired_topic", 7, "a [kafka] table"),
         ("[state]\n", "state", 6, "device documents go nowhere"),
     ],
@@ -151,6 +153,42 @@ def test_a_wrong_value_is_explained(extra: str, key: str, line: int, words: str)
     found = error(SMALLEST + extra, key)
     assert found.line == line
     assert words in str(found)
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "words"),
+    [
+        ("authentication = []", "authentication", "is empty"),
+        ('authentication = ["password"]', "authentication", "a [users] table"),
+        ('authentication = ["certificate", "jwt"]', "authentication", "a [jwt] table"),
+        ('authentication = ["card"]', "authentication[0]", '"certificate", "password", "jwt"'),
+        ('identity = "san-dns"\nidentity_template = "x"', "identity_template", "with {device} in it once"),
+        ('identity_template = "x{device}"', "identity_template", 'identity = "cn"'),
+    ],
+)
+def test_who_comes_in_has_to_be_told_apart(setting: str, key: str, words: str) -> None:
+    text = f'[gateway]\nid = "gw"\n[[listeners]]\nbind = "0.0.0.0:8883"\n{TLS}\n{setting}\n'
+    assert words in str(error(text, f"listeners[0].{key}"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ('authentication = ["password"]\n[users]\nfile = "u"', "authentication"),
+        ('identity = "cn"', "identity"),
+        ('client_id = "any"', "client_id"),
+        ('second_connection = "refused"', "second_connection"),
+    ],
+)
+def test_without_tls_there_is_nothing_to_tell_them_apart_by(setting: str, key: str) -> None:
+    assert "without tls" in str(error(SMALLEST + setting, f"listeners[0].{key}"))
+
+
+def test_whose_certificates_count_has_to_be_said_where_they_are_asked_for() -> None:
+    tls = TLS.replace(', client_ca = "ca.pem"', "")
+    text = f'[gateway]\nid = "gw"\n[[listeners]]\nbind = "0.0.0.0:8883"\n{tls}\n'
+    assert "whose certificates" in str(error(text, "listeners[0].tls.client_ca"))
+    assert parse(f'{text}authentication = ["password"]\n[users]\nfile = "u"\n').users is not None
 
 
 def test_syntax_errors_have_their_line() -> None:
