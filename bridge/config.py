@@ -41,6 +41,9 @@ class Tls(msgspec.Struct, frozen=True):
     """Needed where certificates are asked for, as they are unless `authentication` says otherwise."""
     crl: Path | None = None
     min_version: Literal["1.2", "1.3"] = "1.3"
+    resumption: bool = False
+    """Let devices resume TLS sessions, for up to two hours and until a certificate, CA or CRL is read anew. Each
+    connection then costs a ticket (about 700 bytes), each one resumed a third less CPU (docs/limits.md)."""
     renew_from: Path | None = None
     """A CA's directory (`busbridge certs init`): the daemon renews the server's certificate itself, when less than a
     third of `renew_life` is left. Best a CA of its own, for servers only, for its key lies on the gateway."""

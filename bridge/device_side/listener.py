@@ -12,6 +12,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -29,7 +30,7 @@ from bridge.security.identity import IdentityError, Naming
 from bridge.security.perishable import Perishable
 from bridge.security.perishables import perishables
 from bridge.security.tls_words import explain
-from bridge.security.trust import Peer, Trust, peer_of
+from bridge.security.trust import Peer, Trust
 
 _log = logging.getLogger(__name__)
 _ACCEPTS_A_TURN = 64
@@ -200,7 +201,7 @@ class ListeningPort:
             self._welcome(caller.sock, caller.peer, None)
             return
         self._admission.handshakes += 1
-        task = self._loop.create_task(self._shake_hands(self._context, caller.sock, caller.peer))
+        task = self._loop.create_task(self._shake_hands(self._context, self.trust, caller.sock, caller.peer))
         self._tasks.add(task)
         task.add_done_callback(self._handshake_over)
 
@@ -225,16 +226,18 @@ class ListeningPort:
         self._tasks.discard(task)
         self._admission.handshake_over()
 
-    async def _shake_hands(self, context: ssl.SSLContext | None, sock: socket.socket, peer: str) -> None:
+    async def _shake_hands(
+        self, context: ssl.SSLContext | None, trust: Trust | None, sock: socket.socket, peer: str
+    ) -> None:
         """Ends in `welcome`, or with one log line that says which peer was refused and why."""
         admitted: Admitted | None = None
         host = peer.rpartition(":")[0]
         try:
-            if context is not None:
+            if context is not None and trust is not None:
                 sock = secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 await self._handshake(secure)
                 shown = secure.getpeercert(binary_form=True) is not None
-                admitted = Admitted(self, peer_of(secure, self._naming) if shown else None)
+                admitted = Admitted(self, trust.meet(secure, self._naming, time.time()) if shown else None)
                 if (
                     admitted.device is not None
                     and (refusal := self._admission.rates.device(admitted.device)) is not None
@@ -348,7 +351,9 @@ def read_certificates(settings: Listener) -> Certificates:
     if files is None:
         return Certificates()
     try:
-        return Certificates(tls.server_context(files, asks(settings)), Trust(files), tuple(perishables(files)))
+        alpn = tls.MQTT if settings.path is None else tls.HTTP
+        context = tls.server_context(files, asks(settings), alpn)
+        return Certificates(context, Trust(files), tuple(perishables(files)))
     except (OSError, ValueError) as error:
         paths = (files.certificate, files.private_key, files.client_ca)
         names = ", ".join(str(path) for path in paths if path is not None)

@@ -10,14 +10,27 @@ from bridge.security.claimed_name import ClaimingContext
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
+MQTT, HTTP = "mqtt", "http/1.1"
+"""What a listener speaks, by its name in ALPN."""
+
 # Forward secrecy and authenticated encryption only; TLS 1.3 has nothing else, this is for 1.2.
 _CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
-def server_context(settings: config.Tls, verify: ssl.VerifyMode = ssl.CERT_REQUIRED) -> ssl.SSLContext:
+def server_context(
+    settings: config.Tls, verify: ssl.VerifyMode = ssl.CERT_REQUIRED, alpn: str = MQTT
+) -> ssl.SSLContext:
     """Return a context for one listener: mutual TLS, 1.3 unless 1.2 was asked for, the CRL checked where one is given.
 
     `verify`: whether a client has to show a certificate; one that is shown has to be good, unless none is asked for.
+
+    `alpn` is what it speaks (RFC 7301). A client that offers it hears so; one that offers nothing or only other things
+    is let in all the same, without an answer to that. A server name (SNI) is neither needed nor looked at: there is one
+    certificate, and the client judges it.
+
+    With `settings.resumption` whoever calls has to judge resumed sessions by `Trust.meet`. Ticket keys are the
+    context's own: a new context takes no older ticket.
+
     Its sockets can name whom they refused. Made anew, it is also how a changed certificate, CA or CRL comes into force.
 
     Raises:
@@ -27,13 +40,13 @@ def server_context(settings: config.Tls, verify: ssl.VerifyMode = ssl.CERT_REQUI
     refuse_if_public(settings.private_key)
     context = ClaimingContext(ssl.PROTOCOL_TLS_SERVER)
     settled = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _set_up(settled, settings, verify)
-    _set_up(context, settings, verify)
+    _set_up(settled, settings, verify, alpn)
+    _set_up(context, settings, verify, alpn)
     context.watch(settled)
     return context
 
 
-def _set_up(context: ssl.SSLContext, settings: config.Tls, verify: ssl.VerifyMode) -> None:
+def _set_up(context: ssl.SSLContext, settings: config.Tls, verify: ssl.VerifyMode, alpn: str) -> None:
     context.minimum_version = _VERSIONS[settings.min_version]
     context.set_ciphers(_CIPHERS_1_2)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_COMPRESSION
@@ -41,7 +54,11 @@ def _set_up(context: ssl.SSLContext, settings: config.Tls, verify: ssl.VerifyMod
     if verify is not ssl.CERT_NONE:
         _ask_for_certificates(context, settings)
     context.verify_mode = verify
-    _without_resumption(context)
+    context.set_alpn_protocols([alpn])
+    if settings.resumption:
+        context.num_tickets = 1
+    else:
+        _without_resumption(context)
 
 
 def _ask_for_certificates(context: ssl.SSLContext, settings: config.Tls) -> None:
@@ -55,10 +72,6 @@ def _ask_for_certificates(context: ssl.SSLContext, settings: config.Tls) -> None
 
 
 def _without_resumption(context: ssl.SSLContext) -> None:
-    """Give out no session tickets.
-
-    A resumed session is let in without its certificate being looked at again, so a revoked or expired device could
-    come back; and each ticket carries the whole client certificate (about 1 KB) over what may be a metered link.
-    """
+    """Give out no session tickets: each carries the whole client certificate, and most clients never use theirs."""
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import ssl
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -18,10 +20,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bridge import config
-from bridge.security.identity import USUAL, Naming, device_from_certificate, units_named_in
+from bridge.security.identity import USUAL, IdentityError, Naming, device_from_certificate, units_named_in
 
 _ISSUERS = 64
 """CA certificates of which is remembered what they are: there are few, and every device brings them."""
+_WAYS = 1024
+"""Issuers of devices' certificates whose chains are remembered; more resume no sessions."""
 _CRL_END = b"-----END X509 CRL-----"
 
 
@@ -61,11 +65,48 @@ class Trust:
         anchors = x509.load_pem_x509_certificates(pem) if pem else []
         self._anchors = frozenset(_holder(each) for each in anchors)
         self._revoked: Mapping[bytes, frozenset[int]] = {}
+        self._lists_end = math.inf
         if settings.crl is not None:
+            lists = list(revocation_lists(settings.crl.read_bytes()))
             self._revoked = {
-                _hash(crl.issuer.public_bytes()): frozenset(entry.serial_number for entry in crl)
-                for crl in revocation_lists(settings.crl.read_bytes())
+                _hash(crl.issuer.public_bytes()): frozenset(entry.serial_number for entry in crl) for crl in lists
             }
+            ends = (crl.next_update_utc for crl in lists if crl.next_update_utc is not None)
+            self._lists_end = min((end.timestamp() for end in ends), default=math.inf)
+        self._ways: OrderedDict[bytes, tuple[Link, ...]] = OrderedDict()
+        """The chain above each issuer of a device's certificate that TLS has verified, by the issuer."""
+
+    def meet(self, sock: ssl.SSLSocket, naming: Naming, now_s: float) -> Peer:
+        """Who is at the other end of a finished handshake (`peer_of`), a resumed one too.
+
+        TLS looks at no certificate again when it resumes; so here it is judged as it would be in a full handshake:
+        its end, the revocation list and its end, the CA. Tickets come from the same context and so from the same
+        files; the chain above the certificate is the one by which TLS has let its issuer's devices in since.
+
+        Raises:
+            IdentityError: it would not be let in now, or names no device.
+        """
+        if not sock.session_reused:
+            peer = peer_of(sock, naming)
+            self._remember(sock.getpeercert(binary_form=True), peer.chain[1:])
+            return peer
+        own = sock.getpeercert(binary_form=True)
+        way = self._ways.get(_issuer_of(own)) if own else None
+        if own is None or way is None:
+            raise IdentityError("it resumes a session of which nothing is known; a full handshake is needed")
+        peer = _peer(own, way, naming)
+        objection = "our CRL has expired" if self._lists_end <= now_s else self.objection(peer, now_s)
+        if objection is not None:
+            raise IdentityError(f"{objection}; it says it is {peer.device!r}")
+        return peer
+
+    def _remember(self, own: bytes | None, above: tuple[Link, ...]) -> None:
+        if own is not None:
+            issuer = _issuer_of(own)
+            self._ways[issuer] = above
+            self._ways.move_to_end(issuer)
+            if len(self._ways) > _WAYS:
+                self._ways.popitem(last=False)
 
     def objection(self, peer: Peer, now_s: float) -> str | None:
         """Why `peer` would not get in any more, in plain words; None: it would."""
@@ -95,10 +136,24 @@ def peer_of(sock: ssl.SSLSocket, naming: Naming = USUAL) -> Peer:
         IdentityError: its certificate names no device that this gateway takes.
     """
     own, *issuers = _verified_chain(sock)
+    return _peer(own, tuple(map(_link_of_issuer, issuers)), naming)
+
+
+def _peer(own: bytes, above: tuple[Link, ...], naming: Naming) -> Peer:
     device = device_from_certificate(own, naming)
     certificate = x509.load_der_x509_certificate(own)
-    chain = (_link(own), *map(_link_of_issuer, issuers))
-    return Peer(device, certificate.not_valid_after_utc.timestamp(), chain, units_named_in(certificate))
+    ends = certificate.not_valid_after_utc.timestamp()
+    return Peer(device, ends, (_link(own), *above), units_named_in(certificate))
+
+
+def _issuer_of(der: bytes) -> bytes:
+    """A CA: its name and, where the certificate says it, which of its keys."""
+    certificate = x509.load_der_x509_certificate(der)
+    try:
+        key = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.public_bytes()
+    except (x509.ExtensionNotFound, ValueError):
+        key = b""
+    return _hash(certificate.issuer.public_bytes() + key)
 
 
 def _verified_chain(sock: ssl.SSLSocket) -> Sequence[bytes]:

@@ -13,6 +13,7 @@ CONNACK_ACCEPTED = b"\x20\x02\x00\x00"
 def dial(port: int) -> tuple[socket.socket, str]:
     """A TCP connection and its own HOST:PORT, by which the daemon's log must know it."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     host, own_port = sock.getsockname()[:2]
     return sock, f"{host}:{own_port}"
 
@@ -25,10 +26,13 @@ def context(ca: Path, certificate: Path | None) -> ssl.SSLContext:
     return settings
 
 
-def dial_tls(port: int, settings: ssl.SSLContext) -> tuple[ssl.SSLSocket, str]:
-    """The same over TLS. With TLS 1.3 a refusal shows only at the first read: the client is done before the server."""
+def dial_tls(port: int, settings: ssl.SSLContext, session: ssl.SSLSession | None = None) -> tuple[ssl.SSLSocket, str]:
+    """The same over TLS; `session`: to be resumed.
+
+    With TLS 1.3 a refusal shows only at the first read: the client is done before the server.
+    """
     sock, peer = dial(port)
-    return settings.wrap_socket(sock, server_hostname="localhost"), peer
+    return settings.wrap_socket(sock, server_hostname="localhost", session=session), peer
 
 
 def read_until_closed(sock: socket.socket, most: int = 65536) -> bytes:

@@ -23,7 +23,7 @@ data_dir = "{directory}/data"
 
 [[listeners]]
 bind = "127.0.0.1:{tls_port}"
-tls = {{ certificate = "{certificate}", private_key = "{key}", client_ca = "{ca}" }}
+tls = {{ certificate = "{certificate}", private_key = "{key}", client_ca = "{ca}", resumption = true }}
 
 [[listeners]]
 bind = "127.0.0.1:{plain_port}"

@@ -178,6 +178,22 @@ def test_a_client_id_that_is_not_the_certificate_s(daemon: Target, device_certif
     assert "steady" in line
 
 
+def test_a_resumed_session_is_its_own_device_and_no_other(daemon: Target, device_certificate: Path) -> None:
+    settings = context(daemon.authority.pem, device_certificate)
+    first, _ = dial_tls(daemon.tls_port, settings)
+    with first:
+        first.sendall(packets.connect("attacker"))
+        assert read_exactly(first, 4) == CONNACK_ACCEPTED
+        session = first.session
+    for client_id, answer in (("attacker", CONNACK_ACCEPTED), ("steady", b"\x20\x02\x00\x02")):
+        again, _ = dial_tls(daemon.tls_port, settings, session)
+        with again:
+            again.sendall(packets.connect(client_id))
+            assert read_exactly(again, 4) == answer
+            assert again.session_reused
+            session = again.session
+
+
 def test_plain_http_on_the_tls_port(daemon: Target) -> None:
     sock, peer = dial(daemon.tls_port)
     with sock:

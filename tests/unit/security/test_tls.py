@@ -253,6 +253,59 @@ def test_no_session_is_ever_resumed(site):
     assert sessions == [False]
 
 
+@pytest.mark.parametrize(
+    ("offered", "agreed"),
+    [(["mqtt"], "mqtt"), (["h2", "mqtt"], "mqtt"), (["x-amzn-mqtt-ca"], None), ([], None)],
+)
+def test_alpn_is_answered_where_it_fits_and_never_needed(site, offered: list[str], agreed: str | None):
+    [device] = site.ours.issue(["dev-1"], site.devices)
+    client, answers = client_context(site, device), []
+    if offered:
+        client.set_alpn_protocols(offered)
+
+    def ask(end: socket.socket) -> None:
+        with client.wrap_socket(end, server_hostname="localhost") as encrypted:
+            encrypted.sendall(b"hello")
+            encrypted.recv(1)
+            answers.append(encrypted.selected_alpn_protocol())
+
+    assert accept(tls.server_context(site.tls()), ask)[0] == "dev-1"
+    assert answers == [agreed]
+
+
+@pytest.mark.parametrize("name", ["localhost", "another.example", None])
+def test_a_server_name_is_not_looked_at(site, name: str | None):
+    [device] = site.ours.issue(["dev-1"], site.devices)
+    client = client_context(site, device)
+    client.check_hostname = False
+    assert accept(tls.server_context(site.tls()), talk(client, name))[0] == "dev-1"
+
+
+def test_nobody_renegotiates(site):
+    [device] = site.ours.issue(["dev-1"], site.devices)
+    listener = socket.create_server(("127.0.0.1", 0))
+    ca = site.ours.directory / "ca.pem"
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{listener.getsockname()[1]}", "-tls1_2"]
+    command += ["-CAfile", str(ca), "-cert", str(device), "-key", str(device)]
+    with (
+        listener,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
+    ):
+        connection, _ = listener.accept()
+        connection.settimeout(10)
+        with tls.server_context(site.tls(min_version="1.2")).wrap_socket(connection, server_side=True) as encrypted:
+            process.stdin.write(b"hello\n")
+            process.stdin.flush()
+            assert encrypted.recv(6) == b"hello\n"
+            process.stdin.write(b"R\n")  # to s_client: renegotiate
+            process.stdin.flush()
+            with suppress(OSError):
+                assert encrypted.recv(6) == b"", "it goes on as if it had renegotiated"
+        said, _ = process.communicate(timeout=10)
+    assert b"RENEGOTIATING" in said
+    assert b"no renegotiation" in said
+
+
 def test_missing_and_mixed_up_files_are_errors(site):
     with pytest.raises(FileNotFoundError):
         tls.server_context(site.tls(certificate=site.devices / "none.pem"))
