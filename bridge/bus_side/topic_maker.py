@@ -33,7 +33,7 @@ class TopicMaker:
         Returns: why it can not be made; empty: it is there now (or would be).
 
         Raises:
-            KafkaError: no broker answers.
+            KafkaError: no broker answers, or the cluster cannot do it now (no controller, or no word of it in time).
         """
         if not await self.missing(name):
             return ""
@@ -42,7 +42,10 @@ class TopicMaker:
         _, code, message = response.topic_errors[0]
         if code in (0, _EXISTS):
             return ""
-        return str(message or for_code(code).description)
+        error = for_code(code)
+        if error.retriable:
+            raise error(str(message or error.description))
+        return str(message or error.description)
 
     async def missing(self, name: str) -> bool:
         """True if Kafka says that there is no such topic. Raises KafkaError."""
