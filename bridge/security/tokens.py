@@ -51,15 +51,16 @@ class Tokens:
 
     def __init__(self, settings: config.Jwt, keys: Sequence[Key]) -> None:
         self._settings = settings
-        self._keys = tuple(keys)
+        self.take(keys)
 
     def take(self, keys: Sequence[Key]) -> None:
         """From now on these keys."""
         self._keys = tuple(keys)
+        self._thumbprints = frozenset(key.thumbprint() for key in keys)
 
     def knows(self, thumbprint: str) -> bool:
         """Whether the key is still among those in force."""
-        return any(key.thumbprint() == thumbprint for key in self._keys)
+        return thumbprint in self._thumbprints
 
     def bearer(self, token: bytes, now_s: float) -> Bearer:
         """Whom the token names, if it is good at `now_s` (seconds since the epoch).
@@ -84,7 +85,7 @@ class Tokens:
             return Bearer(check_device_id(device), _finite(claims["exp"]), signers[0].thumbprint())
         except IdentityError as error:
             raise TokenRefused(str(error)) from error
-        except (JoseError, ValueError) as error:
+        except (JoseError, ValueError, OverflowError, RecursionError) as error:  # (of numbers and nesting without end)
             raise TokenRefused(f"its token is not good: {error}") from error
 
     def _registry(self, now_s: float) -> jwt.JWTClaimsRegistry:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 
 from bridge.config import Jwt
@@ -50,6 +50,10 @@ def test_a_good_token_names_its_bearer(tokens: Tokens, key: object, alg: str) ->
     assert not tokens.knows(bearer.key)
 
 
+def nested() -> bytes:
+    return jws.serialize_compact({"alg": "ES256", "kid": EC.kid}, b"[" * 9000, EC).encode()
+
+
 def bare(alg: str, kid: str) -> bytes:
     parts = (json.dumps(part).encode() for part in ({"alg": alg, "kid": kid}, {**CLAIMS, "iss": "idp"}))
     return b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
@@ -72,6 +76,9 @@ def forged() -> bytes:
         (signed(exp=NOW - 31), "expired"),
         (signed(exp=None), "exp"),
         (signed(exp="soon"), "exp"),
+        (signed(exp=10**400), "not good"),
+        (signed(exp=float("inf")), "not good"),
+        (nested(), "not good"),
         (signed(nbf=NOW + 60), "not yet valid"),
         (signed(aud="other"), "aud"),
         (signed(aud=None), "aud"),
