@@ -33,6 +33,7 @@ DAY = datetime.timedelta(days=1)
 PACKETS = 10_000
 ATTACKERS = 10
 TLS_EVERY = 10
+TOPICS = 20_000
 DEAF_MAX_BYTES = 8 << 20
 SWEEP_S = 3.0
 """The daemon looks for overdue connections once a second; the rest is patience."""
@@ -314,6 +315,19 @@ def test_a_client_that_falls_silent(daemon: Target) -> None:
         read_until_closed(sock)
         assert 1.0 < time.monotonic() - started < 1.5 + SWEEP_S
     assert "silent" in daemon.line_about(peer, "keepalive")
+
+
+def test_a_device_that_never_uses_a_topic_twice(daemon: Target) -> None:
+    """What is remembered of topics is bounded (`unharmed` looks at the memory), and every message is acknowledged."""
+    sock, _ = dial(daemon.plain_port)
+    with sock:
+        sock.sendall(packets.connect("fickle"))
+        assert read_exactly(sock, 4) == CONNACK_ACCEPTED
+        for first in range(0, TOPICS, 100):
+            numbers = range(first, first + 100)
+            topics = (f"devices/fickle/telemetry/{number}/{'x' * 200}" for number in numbers)
+            sock.sendall(b"".join(packets.publish(topic, b"x", packet_id=1 + first) for topic in topics))
+            assert len(read_exactly(sock, 400)) == 400
 
 
 def test_a_reset_behind_more_than_one_read(daemon: Target) -> None:

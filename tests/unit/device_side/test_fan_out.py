@@ -9,6 +9,7 @@ import pytest
 from bridge.config import Limits, Mqtt
 from bridge.device_side.cold import ColdStore
 from bridge.mqtt.properties import Property
+from bridge.mqtt.reasons import Reason
 from bridge.mqtt.subscription import Subscription
 from tests.unit.device_side.local import Local, local
 
@@ -145,3 +146,12 @@ def test_what_made_room_for_newer_messages_is_counted_as_dropped(cold: ColdStore
         assert back.payloads() == ["2", "3", "4"]
         back.drop()
         assert gateway.broker.dropped == 2
+
+
+def test_subscriptions_of_a_client_are_bounded_and_one_that_is_replaced_is_no_more(cold: ColdStore) -> None:
+    with local(cold, Mqtt(subscriptions_max=2)) as gateway:
+        peer = gateway.connect("c")
+        wanted = (Subscription("a", 1), Subscription("b", 1), Subscription("c", 1), Subscription("a", 0))
+        assert peer.subscribe(*wanted) == (1, 1, Reason.QUOTA_EXCEEDED, 0)
+        peer.unsubscribe("b")
+        assert peer.subscribe(Subscription("c", 1)) == (1,)

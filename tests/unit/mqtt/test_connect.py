@@ -157,6 +157,17 @@ def test_what_waits_for_connack_is_bounded(version: int) -> None:
     assert event.reason == Reason.QUOTA_EXCEEDED
 
 
+def test_a_connect_has_a_bound_of_its_own(version: int) -> None:
+    """Before it is known who it is; afterwards packets may be larger."""
+    limits = Mqtt(connect_max_bytes=200)
+    (event,) = Link(version, limits).send_bytes(b"\x10\xff\x01")  # 255 bytes are to come
+    assert isinstance(event, Disconnected)
+    assert event.reason == Reason.PACKET_TOO_LARGE
+    link = Link(version, limits).connect()
+    (message,) = link.send(Message("a", bytes(1000)))
+    assert isinstance(message, Message)
+
+
 @pytest.mark.mqtt("MQTT-3.1.2-22")
 def test_a_client_is_late_after_one_and_a_half_keep_alives(version: int) -> None:
     """[MQTT-3.1.2-22]; only whole packets count."""
