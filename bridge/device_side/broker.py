@@ -190,8 +190,7 @@ class Broker:
         True: something of it is on its way to the disk, which is to be waited for (`when_kept`).
         """
         before = self._fan_out.kept
-        if message.retain:
-            self.retained.store(message)
+        self._retain(message)
         self._fan_out.publish(message, publisher)
         return message.retain or self._fan_out.kept != before
 
@@ -204,8 +203,7 @@ class Broker:
             self.publish(message, publisher)
             return
         before = self._fan_out.kept
-        if message.retain:
-            self.retained.store(message)
+        self._retain(message)
         own = self._fan_out.publish(message, publisher, aside=True)
         answer = acknowledge if own is None else self._answer(message, publisher, own, acknowledge)
         if not (message.retain or self._fan_out.kept != before):
@@ -214,6 +212,10 @@ class Broker:
         if message.qos == 2 and publisher.state.keeper is not None:
             self.exchanges.told(publisher.device, message.packet_id, in_log=in_log)
         self._kept.when_kept(answer)
+
+    def _retain(self, message: Message) -> None:
+        if message.retain:
+            self.retained.store(message)
 
     def _answer(
         self, message: Message, publisher: Client, own: Subscription, acknowledge: Callable[[], object]

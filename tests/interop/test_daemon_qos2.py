@@ -9,7 +9,7 @@ import pytest
 from bridge.log.record import RELEASE, RESET
 from tests.interop.conftest import NewGateway
 from tests.interop.gateway import Gateway, wait_until
-from tests.interop.wire import PUBACK, PUBCOMP, PUBREC, Wire, pubrel
+from tests.interop.wire import PUBACK, PUBCOMP, PUBREC, Wire, publish, pubrel
 
 TOPIC, ALARM, REPORTED = "devices/dev-1/telemetry/x", "devices/dev-1/alarm/x", "devices/dev-1/state/reported"
 
@@ -229,3 +229,13 @@ def test_reported_state_at_qos_2_is_applied_once(gateway: Gateway) -> None:
     assert newest["reported"]["version"] == 2
     assert newest["reported"]["state"] == {"a": 1, "b": 2}
     assert [record.kind for record in gateway.records("state")].count(RELEASE) == 1
+
+
+@pytest.mark.parametrize(("qos", "answer"), [(1, PUBACK), (2, PUBREC)])
+@pytest.mark.mqtt("MQTT-4.6.0-2", "MQTT-4.6.0-3")
+def test_answers_from_the_disk_come_in_the_order_of_what_they_answer(broker: Gateway, qos: int, answer: int) -> None:
+    device, wanted = f"in-order-{qos}", [5, 2, 7, 1, 6]
+    with Wire(broker.port, device) as wire:
+        wire.connected()
+        wire.send(b"".join(publish(f"devices/{device}/telemetry", b"x", qos, each) for each in wanted))
+        assert wire.packet_ids(answer, len(wanted)) == wanted

@@ -29,7 +29,7 @@ WELL = Status(
     now=NOW,
     stopping=False,
     listeners=("127.0.0.1:8883",),
-    clients=Clients(connected=3, known=5, connections=4, subscriptions=6, retained=7),
+    clients=Clients(connected=3, known=5, connections=4, subscriptions=6, retained=7, queued_bytes=8192),
     traffic=Traffic(
         bytes_received=10, bytes_sent=20, publications_received=30, publications_delivered=40, publications_dropped=50
     ),
@@ -115,6 +115,7 @@ def test_prometheus_reads_every_figure():
     assert found["busbridge_lane_written_bytes_total", "normal"] == LOG.bytes_written
     assert found["busbridge_lane_syncs_total", "normal"] == LOG.syncs
     assert found["busbridge_publications_received_total",] == 30
+    assert found["busbridge_session_queue_bytes",] == 8192
     assert found["busbridge_refused_connections_total", "half-open"] == 13
     assert (found["busbridge_held_connections",], found["busbridge_held_pauses_total",]) == (14, 15)
     assert found["busbridge_forwarded_records_total", "normal"] == 99
