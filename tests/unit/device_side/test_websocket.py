@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
+from wsproto.frame_protocol import FrameProtocol
 
 from bridge.config import Limits, Listener
 from bridge.device_side.websocket import WebSocketStream, upgrade
@@ -116,3 +117,13 @@ def test_usual_frames_behind_others_come_out_too() -> None:
     data += frame(CONTINUATION, b"c", key) + frame(BINARY, b"d", key)
     for cut in range(len(data)):
         assert outcome(pieces_of(data, [cut]), by_wsproto=False) == (b"abcd", b"\x8a\x01?", False)
+
+
+def test_what_is_said_is_framed_as_wsproto_does() -> None:
+    """The standard has one form for each length [RFC 6455 §5.2]."""
+    with Line([HEAD]) as line:
+        stream = asyncio.run(upgrade(line, Listener("", path="/mqtt"), Limits(), peer="test", readable=_readable))
+        for size in (1, 2, 124, 125, 126, 127, 65_535, 65_536):
+            line.sent = b""
+            assert stream.send(bytes(size)) == size
+            assert line.sent == FrameProtocol(client=False, extensions=[]).send_data(bytes(size))
