@@ -79,6 +79,9 @@ def _lines(status: Status) -> Iterator[str]:
         f"publications: {traffic.publications_received} received, {traffic.publications_delivered} delivered here, "
         f"{traffic.publications_dropped} dropped for subscribers"
     )
+    if status.bounds.held or status.bounds.refused:
+        turned_away = ", ".join(f"{count} {reason}" for reason, count in sorted(status.bounds.refused.items()))
+        yield f"limits: {status.bounds.held} connections held now; turned away: {turned_away or 'none'}"
     yield "forwards nothing: a local MQTT broker" if status.bus_side is None else _bus(status.bus_side)
 
 

@@ -48,9 +48,13 @@ class Admission:
 
     def refusal(self, host: str) -> tuple[str, str] | None:
         """Why no connection is taken from there (the reason as it is counted, and in words); None: it is."""
+        return self.full() or self.rates.connect(host)
+
+    def full(self) -> tuple[str, str] | None:
+        """There are as many connections as there may be: said as in `refusal`."""
         if self._connections() + self.handshakes >= self._limits.connections:
             return FULL, f"limits.connections of {self._limits.connections} is reached"
-        return self.rates.connect(host)
+        return None
 
     def turned_away(self, reason: str, peer: str, why: str) -> None:
         """Counts it, and says so once a minute for each reason."""

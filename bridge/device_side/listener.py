@@ -197,6 +197,10 @@ class ListeningPort:
 
     def _go_on(self, caller: Caller) -> None:
         """The caller has spoken, and there is a place."""
+        if (full := self._admission.full()) is not None:  # (it was not when the caller came)
+            self._admission.turned_away(full[0], caller.peer, full[1])
+            caller.sock.close()
+            return
         if not self._greets:
             self._welcome(caller.sock, caller.peer, None)
             return

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bridge.device_side.connection import Connection
 
 _log = logging.getLogger(__name__)
-WHY = "memory"
 
 
 class MemoryWatch:
@@ -44,7 +43,7 @@ class MemoryWatch:
             if given >= wanted:
                 break
             given, ended = given + connection.held_bytes, ended + 1
-            connection.dismiss(Reason.QUOTA_EXCEEDED, why=WHY)
+            connection.dismiss(Reason.QUOTA_EXCEEDED)
             connection.end()
         self.ended += ended
         _log.warning("ended %d connections that held %d bytes: limits.memory is reached", ended, given)

@@ -22,9 +22,10 @@ class TokenBucket:
         self._at = now
 
     def level(self, now: float) -> float:
-        """Tokens that are there; below zero: what is owed."""
-        self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
-        self._at = now
+        """Tokens that are there; below zero: what is owed. A `now` that lies behind an earlier one changes nothing."""
+        if now > self._at:
+            self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
+            self._at = now
         return self._tokens
 
     def spend(self, count: float) -> None:

@@ -24,6 +24,7 @@ def test_a_debt_is_paid_first() -> None:
     assert not bucket.take_one(2.0)
     assert bucket.take_one(2.1)
     assert bucket.level(1000.0) == 5
+    assert bucket.level(999.0) == 5
 
 
 def test_the_least_recently_asked_for_is_forgotten() -> None:
