@@ -15,6 +15,7 @@ import msgspec
 from bridge.config_access import Acl as Acl
 from bridge.config_access import Jwt as Jwt
 from bridge.config_access import Users as Users
+from bridge.config_downlink import Downlink as Downlink
 from bridge.config_limits import Limits as Limits
 from bridge.quantities import GIB as GIB
 from bridge.quantities import KIB as KIB
@@ -389,14 +390,6 @@ class State(msgspec.Struct, frozen=True):
     """Write `unknown` for devices of gateways whose lease is over, also of others."""
     sweep_margin: Duration = 30.0
     """How much the clocks of gateways may differ: a lease is over so long after its end."""
-
-
-class Downlink(msgspec.Struct, frozen=True):
-    """What comes from Kafka to devices; None: not consumed."""
-
-    desired_topic: str | None = None
-    max_bytes: Size = 256 * MIB
-    segment_bytes: Size = 4 * MIB
 
 
 class Supervisor(msgspec.Struct, frozen=True):

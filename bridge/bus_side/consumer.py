@@ -1,7 +1,7 @@
-"""Consumer: desired states from Kafka into the downlink log.
+"""Consumer: desired states and commands from Kafka into the downlink log.
 
 The offset is committed in Kafka only when the record is durable here. In between lies a moment in which a crash makes
-the record come again: that is harmless, it has a version.
+the record come again: that is harmless, it has a version, or an id.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -18,7 +17,7 @@ from aiokafka.errors import KafkaError
 from bridge.bus_side.access import Access, AccessError
 from bridge.bus_side.backoff import Backoff
 from bridge.bus_side.bell import Bell
-from bridge.bus_side.desired import NotDesired, encode_desired
+from bridge.bus_side.desired import NotDesired
 from bridge.bus_side.downlink_log import DownlinkLog
 
 _log = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ _POLL_MS = 1000
 _BATCH_RECORDS = 1000
 _TOPIC_PAUSE_S = 0.1
 _END_LIMIT_S = 2.0
-_Record = ConsumerRecord[bytes | None, bytes | None]
+KafkaRecord = ConsumerRecord[bytes | None, bytes | None]
 
 
 class Consumer:
@@ -41,11 +40,12 @@ class Consumer:
         log: DownlinkLog,
         bell: Bell,
         backoff: Backoff,
-        value_max_bytes: int,
+        encode: Callable[[KafkaRecord], bytes],
         timeout_s: float,
     ) -> None:
         """Args:
         group: keeps the offsets; every gateway reads all partitions, so it has a group of its own.
+        encode: makes the log's record; raises NotDesired where there is nothing to be made of it.
         """
         self._access = access
         self._topic = topic
@@ -53,7 +53,7 @@ class Consumer:
         self._log = log
         self._bell = bell
         self._backoff = backoff
-        self._value_max_bytes = value_max_bytes
+        self._encode = encode
         self._timeout_s = timeout_s
         self._away = False
 
@@ -113,7 +113,7 @@ class Consumer:
         if len(consumer.partitions_for_topic(self._topic) or ()) > len(consumer.assignment()):
             await self._assign(consumer)
 
-    async def _store(self, records: Sequence[_Record]) -> None:
+    async def _store(self, records: Sequence[KafkaRecord]) -> None:
         encoded: list[bytes] = []
         for record in records:
             try:
@@ -125,6 +125,3 @@ class Consumer:
                 )  # fmt: skip
         if encoded:
             self._bell.tell_downlink(await self._log.append(encoded))
-
-    def _encode(self, record: _Record) -> bytes:
-        return encode_desired(record.key, record.value, record.offset, time.time_ns(), self._value_max_bytes)

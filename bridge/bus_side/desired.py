@@ -34,7 +34,7 @@ def encode_desired(key: bytes | None, value: bytes | None, offset: int, wall_ns:
     Raises:
         NotDesired: key or value is not what it should be, or the value is longer than `max_bytes`.
     """
-    context = encode_context(_device(key), "", "")
+    context = encode_context(device_of(key), "", "")
     if value is None:
         return encode(DESIRED, TOMBSTONE, 0, wall_ns, 0, context, b"", b"")
     if len(value) > max_bytes:
@@ -42,7 +42,8 @@ def encode_desired(key: bytes | None, value: bytes | None, offset: int, wall_ns:
     return encode(DESIRED, 0, 0, wall_ns, 0, context, b"", _versioned(value, offset))
 
 
-def _device(key: bytes | None) -> str:
+def device_of(key: bytes | None) -> str:
+    """The device that a record of a downlink topic is for. Raises NotDesired: its key is no device id."""
     if not key or len(key) > KEY_MAX_BYTES:
         raise NotDesired("it has no key" if not key else f"its key has {len(key)} bytes")
     try:

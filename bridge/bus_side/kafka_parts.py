@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
 
 from bridge.bus_side.access import Access
 from bridge.bus_side.backoff import Backoff
 from bridge.bus_side.bell import Bell
-from bridge.bus_side.consumer import Consumer
+from bridge.bus_side.commands import encode_command
+from bridge.bus_side.consumer import Consumer, KafkaRecord
 from bridge.bus_side.dead_letter_log import DeadLetterLog
+from bridge.bus_side.desired import encode_desired
 from bridge.bus_side.downlink_log import DownlinkLog
 from bridge.bus_side.forms import Forms
 from bridge.bus_side.gap import rfc3339
@@ -51,18 +54,34 @@ def open_downlink_log(config: Config, boot_id: bytes, keys: Keyring) -> Downlink
     return DownlinkLog(config.gateway.data_dir / "downlink", settings, boot_id, keys)
 
 
-def make_consumer(config: Config, kafka: Kafka, bell: Bell, downlink: DownlinkLog, backoff: Backoff) -> Consumer:
-    """What reads desired states into it."""
-    return Consumer(
-        Access(kafka),
-        config.downlink.desired_topic or "",
-        f"busbridge.{config.gateway.id}.downlink",
-        log=downlink,
-        bell=bell,
-        backoff=backoff,
-        value_max_bytes=(config.state or State()).document_max_bytes,
-        timeout_s=kafka.request_timeout,
-    )
+def make_consumers(
+    config: Config, kafka: Kafka, bell: Bell, downlink: DownlinkLog, backoff: Callable[[], Backoff]
+) -> Iterator[Consumer]:
+    """What reads desired states and commands into it: one for each topic that is named."""
+    settings, state = config.downlink, config.state or State()
+
+    def desired(record: KafkaRecord) -> bytes:
+        return encode_desired(record.key, record.value, record.offset, time.time_ns(), state.document_max_bytes)
+
+    def command(record: KafkaRecord) -> bytes:
+        most = settings.command_max_bytes
+        return encode_command(record.key, record.value, record.partition, record.offset, time.time_ns(), most)
+
+    for topic, encode, group in (
+        (settings.desired_topic, desired, "downlink"),
+        (settings.command_topic, command, "commands"),
+    ):
+        if topic is not None:
+            yield Consumer(
+                Access(kafka),
+                topic,
+                f"busbridge.{config.gateway.id}.{group}",
+                log=downlink,
+                bell=bell,
+                backoff=backoff(),
+                encode=encode,
+                timeout_s=kafka.request_timeout,
+            )
 
 
 def make_settled(config: Config, kafka: Kafka, state: State, sink: Sink, bell: Bell, downlink: DownlinkLog) -> Settled:

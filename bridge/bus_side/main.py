@@ -105,12 +105,11 @@ async def serve(
         bell.tell_downlink(downlink.writer.committed)
     bell.start()
     works = [asyncio.create_task(forwarder.run())]
-    if downlink is not None and config.kafka is not None and config.downlink.desired_topic is not None:
-        from bridge.bus_side.kafka_parts import make_consumer
+    if downlink is not None and config.kafka is not None:
+        from bridge.bus_side.kafka_parts import make_consumers
 
-        works.append(
-            asyncio.create_task(make_consumer(config, config.kafka, bell, downlink, _backoff(config.kafka)).run())
-        )
+        consumers = make_consumers(config, config.kafka, bell, downlink, lambda: _backoff(config.kafka or Kafka(())))
+        works += [asyncio.create_task(each.run()) for each in consumers]
     try:
         await _until(stop, works)
     finally:
@@ -226,8 +225,8 @@ def _sink(config: Config, noise: Noise | None, letters: DeadLetterLog) -> tuple[
 
 
 def _downlink_log(config: Config, keys: Keyring) -> DownlinkLog | None:
-    roaming = config.state is not None and config.state.roaming
-    if config.kafka is None or (config.downlink.desired_topic is None and not roaming):
+    downlink, roaming = config.downlink, config.state is not None and config.state.roaming
+    if config.kafka is None or not (downlink.desired_topic or downlink.command_topic or roaming):
         return None
     from bridge.bus_side.kafka_parts import open_downlink_log
 

@@ -97,7 +97,9 @@ def _topics(config: Config, kafka: Kafka) -> tuple[str, ...]:
     names = [route.topic for route in config.routes]
     names += [config.state.topic] if config.state is not None else []
     names += [kafka.event_topic, *filter(None, [kafka.dead_letter_topic])]
-    names += [config.downlink.desired_topic] if config.downlink.desired_topic is not None else []
+    downlink = config.downlink
+    names += [downlink.desired_topic] if downlink.desired_topic is not None else []
+    names += [downlink.command_topic, downlink.outcome_topic] if downlink.command_topic is not None else []
     return tuple(dict.fromkeys(names))
 
 

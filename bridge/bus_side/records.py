@@ -24,7 +24,7 @@ _TRACE_NAME: Final = encode_headers((("traceparent", bytes(TRACE_BYTES)),))[:-TR
 """What stands before its value where it is the last header, as the device side writes it."""
 _REMEMBERED_MAX: Final = 2048
 """Bytes of context and headers: what is longer is made anew each time, for a cache of such would have no bound."""
-_FORWARDED: Final = frozenset({log_record.MESSAGE, log_record.DOCUMENT, log_record.EVENT})
+_FORWARDED: Final = frozenset({log_record.MESSAGE, log_record.DOCUMENT, log_record.EVENT, log_record.OUTCOME})
 
 
 class Shape(msgspec.Struct, Generic[Place]):
@@ -100,7 +100,7 @@ class Shapes(Generic[Place]):
             shape.traced = traced
             return shape
         key, headers = device.encode(), [self._gateway, *own]
-        numbered = record.kind != log_record.EVENT
+        numbered = record.kind == log_record.DOCUMENT
         return Shape(target, key, headers, numbered, bool(record.flags & log_record.TOMBSTONE), key)
 
     def _message(self, record: Record, device: str, topic: str, target: str, own: list[Header]) -> Shape[Place]:

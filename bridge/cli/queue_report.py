@@ -18,6 +18,8 @@ KINDS = {
     rec.MESSAGE: "message",
     rec.DOCUMENT: "document",
     rec.EVENT: "event",
+    rec.OUTCOME: "outcome",
+    rec.COMMAND: "command",
     rec.RELEASE: "release",
     rec.RESET: "reset",
     rec.CHECKPOINT: "checkpoint",

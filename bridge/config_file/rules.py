@@ -254,13 +254,29 @@ def _schema_registry(config: Config) -> Iterator[Finding]:
 
 
 def _downlink(config: Config) -> Iterator[Finding]:
-    topic = config.downlink.desired_topic
-    if topic is None:
-        return
-    path = ("downlink", "desired_topic")
-    yield from _kafka_topic(path, topic)
-    if config.kafka is None:
-        yield Finding(path, "desired state comes from Kafka alone", "a [kafka] table", needs=(("kafka",),))
+    downlink = config.downlink
+    for name, topic, what in (
+        ("desired_topic", downlink.desired_topic, "desired state comes"),
+        ("command_topic", downlink.command_topic, "commands come"),
+    ):
+        if topic is None:
+            continue
+        path = ("downlink", name)
+        yield from _kafka_topic(path, topic)
+        if config.kafka is None:
+            yield Finding(path, f"{what} from Kafka alone", "a [kafka] table", needs=(("kafka",),))
+    if downlink.command_topic is not None:
+        yield from _commands(config, downlink.command_topic)
+
+
+def _commands(config: Config, topic: str) -> Iterator[Finding]:
+    path = ("downlink", "outcome_topic")
+    yield from _kafka_topic(path, config.downlink.outcome_topic)
+    if config.downlink.outcome_topic == topic:
+        yield Finding(path, "outcomes would be read as commands", "another topic than command_topic")
+    if config.state is None:
+        problem = "outcomes go to Kafka by the lane of the device documents"
+        yield Finding(("downlink", "command_topic"), problem, "a [state] table", needs=(("state",),))
 
 
 def _state(config: Config) -> Iterator[Finding]:

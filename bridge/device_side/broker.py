@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterator
 
 from bridge.config import Limits, Mqtt
-from bridge.device_side.cold import ColdStore
+from bridge.device_side.cold import ColdStore, Table
 from bridge.device_side.connection import Connection
 from bridge.device_side.fan_out import FanOut
 from bridge.device_side.kept_exchanges import KeptExchanges
@@ -20,7 +20,7 @@ from bridge.message import Message
 from bridge.mqtt.events import ConnectRequested, SubscribeRequested, UnsubscribeRequested, Will
 from bridge.mqtt.queue_room import QueueRoom
 from bridge.mqtt.reasons import Reason
-from bridge.mqtt.session_state import SessionState
+from bridge.mqtt.session_state import Outgoing, SessionState
 from bridge.mqtt.subscription import Subscription
 from bridge.mqtt.topics import is_shared, weight
 from bridge.security.acl import Acl
@@ -233,6 +233,16 @@ class Broker:
 
         return answer
 
+    def offer(
+        self, client: Client, message: Message, expires: float | None, watcher: Callable[[Outgoing], object]
+    ) -> Outgoing | None:
+        """To one client; see `FanOut.offer`."""
+        return self._fan_out.offer(client, message, expires, watcher)
+
+    def put(self, table: Table, key: str, value: bytes | None) -> None:
+        """Something that is to be on disk together with the messages that sessions have got just now."""
+        self._kept.put(table, key, value)
+
     def announce(self, message: Message) -> None:
         """Delivers and retains a message of our own, which does not outlive the daemon."""
         self.retained.store(message, durable=False)
@@ -301,6 +311,7 @@ class Broker:
         return client
 
     def _forget(self, client: Client) -> None:
+        client.state.abandon()
         self._fan_out.session_over(client)
         self.exchanges.session_over(client.state.client_id)
         client.state.close()

@@ -10,10 +10,12 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-Table = Literal["meta", "documents", "sessions", "queues", "exchanges", "wills", "retained", "units"]
-_TABLES: tuple[Table, ...] = ("meta", "documents", "sessions", "queues", "exchanges", "wills", "retained", "units")
+Table = Literal[
+    "meta", "documents", "sessions", "queues", "exchanges", "wills", "retained", "units", "commands", "outcomes"
+]  # fmt: skip
+_TABLES: tuple[Table, ...] = get_args(Table)
 Changes = dict[tuple[Table, str], bytes | None]
 """By table and key; None removes."""
 

@@ -27,6 +27,8 @@ from bridge.device_side.admission import Admission
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore, ColdStoreFailure
+from bridge.device_side.command_parts import open_commands
+from bridge.device_side.commands import Commands
 from bridge.device_side.connection import Connection, Stream
 from bridge.device_side.core_dumps import forbid_core_dumps
 from bridge.device_side.devices import Devices
@@ -161,8 +163,9 @@ class Daemon:
             self._uplink, self._broker, self._clock, config.limits, os.urandom,
         )  # fmt: skip
         self._devices = self._open_devices()
-        self._pipeline.devices = self._devices
         self._gateway_record = self._open_gateway_record()
+        self._commands = self._open_commands(acl)
+        self._pipeline.devices, self._pipeline.commands = self._devices, self._commands
         self._downlink = self._open_downlink()
         self._wills = Wills(self._pipeline.will, self._cold, self._long_clock)
         self._units = Units(acl, self._cold)
@@ -310,7 +313,7 @@ class Daemon:
         if self._devices is None:
             return None
         directory = self._config.gateway.data_dir / "downlink"
-        return DownlinkReader(directory, self._devices, self._keys, on_gateway=self._outlive)
+        return DownlinkReader(directory, self._devices, self._keys, on_gateway=self._outlive, commands=self._commands)
 
     def _open_gateway_record(self) -> GatewayRecord | None:
         if self._config.state is None:
@@ -331,8 +334,14 @@ class Daemon:
         self._gateway_record.renew()
         self._devices.renew(epoch)
 
+    def _open_commands(self, acl: Acl) -> Commands | None:
+        return open_commands(
+            self._config, self._devices, self._broker, self._cold, acl, self._clock, self._loop,
+            log_id=self._log_id, kick=self._uplink.kick_soon,
+        )  # fmt: skip
+
     def _restore_documents(self) -> None:
-        """Takes over the documents of records that the cold store does not have yet.
+        """Takes over documents and outcomes of records that the cold store does not have yet.
 
         The gateway's own record goes first: what its last life said of devices is not believed from then on.
         """
@@ -342,7 +351,10 @@ class Daemon:
         lane = self._devices.lane
         directory = self._config.gateway.data_dir / "uplink" / lane.name
         position = max(self._devices.position_in_store(self._log_id), oldest_position(directory))
-        self._devices.restore(_records(LogReader(directory, self._log_id, position, self._keys), lane.writer.committed))
+        committed = lane.writer.committed
+        if self._commands is not None:
+            self._commands.restore(_records(LogReader(directory, self._log_id, position, self._keys), committed))
+        self._devices.restore(_records(LogReader(directory, self._log_id, position, self._keys), committed))
 
     def _look_over(self) -> Overview:
         return Overview(
@@ -404,6 +416,8 @@ class Daemon:
         self._pipeline.exchanges.room.look(now)
         if self._devices is not None and not self._devices.lane.blocked:
             self._devices.relieved()
+        if self._commands is not None and not self._commands.lane.blocked:
+            self._commands.look()
         if self._downlink is not None:
             self._downlink.pump()
         self._desk.resume_held()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from bridge import orders
+from bridge.device_side.commands import Commands
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.documents import DesiredState
 from bridge.log.cursor import Cursor
@@ -20,7 +22,7 @@ from bridge.log.errors import LogDamaged, LogFull, RecordTooLarge
 from bridge.log.log_id import load_log_id
 from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
-from bridge.log.record import DESIRED, GATEWAYS, KNOWN, TOMBSTONE, Record, decode_context
+from bridge.log.record import COMMAND, DESIRED, GATEWAYS, KNOWN, TOMBSTONE, Record, decode_context
 
 _log = logging.getLogger(__name__)
 _READ_RECORDS, _READ_BYTES = 256, 1 << 20
@@ -37,16 +39,19 @@ class DownlinkReader:
         keys: Keyring | None = None,
         *,
         on_gateway: Callable[[bytes], None] | None = None,
+        commands: Commands | None = None,
     ) -> None:
         """Args:
         directory: of the downlink log; the bus side makes it.
         devices: takes what is desired, and what the state topic has.
         keys: open what is encrypted.
         on_gateway: takes what the state topic has of this gateway itself, from a life that it does not remember.
+        commands: takes commands; None: they are passed over.
         """
         self._on_gateway = on_gateway
         self._directory = directory
         self._devices = devices
+        self._commands = commands
         self._keys = keys
         self._reader: LogReader | None = None
         self._log_id = b""
@@ -111,16 +116,9 @@ class DownlinkReader:
         """False: the state lane has no room, and nothing was applied."""
         self._applying.append(record.seq)
         done = self._completion(record.seq)
-        if record.kind not in (DESIRED, KNOWN):
-            done()
-            return True
         device, _, _ = decode_context(record.context)
         try:
-            if record.kind == KNOWN:
-                self._learn(device, record, done)
-            else:
-                desired = None if record.flags & TOMBSTONE else _decode_desired(record.payload)
-                self._devices.desire(device, desired, done)
+            self._hand_over(record, device, done)
         except LogFull:
             self._applying.pop()
             return False
@@ -128,6 +126,17 @@ class DownlinkReader:
             _log.warning("skipped downlink record %s for device=%s: %s", record.seq, device, error)
             done()
         return True
+
+    def _hand_over(self, record: Record, device: str, done: Callable[[], None]) -> None:
+        if record.kind == DESIRED:
+            desired = None if record.flags & TOMBSTONE else _decode_desired(record.payload)
+            self._devices.desire(device, desired, done)
+        elif record.kind == KNOWN:
+            self._learn(device, record, done)
+        elif record.kind == COMMAND and self._commands is not None:
+            self._commands.take(device, orders.decode(record.payload), done)
+        else:
+            done()
 
     def _learn(self, device: str, record: Record, done: Callable[[], None]) -> None:
         """Raises as `Devices.learn`."""

@@ -8,6 +8,7 @@ subscription is apart from it: it gives a copy of its own to one of its members.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +19,7 @@ from bridge.device_side.subscriptions import Subscriptions
 from bridge.message import Message
 from bridge.mqtt.copies import Copies
 from bridge.mqtt.properties import Property
-from bridge.mqtt.session_state import Outgoing
+from bridge.mqtt.session_state import Outgoing, outgoing
 from bridge.mqtt.subscription import Subscription
 from bridge.mqtt.topics import split_share
 
@@ -153,6 +154,27 @@ class FanOut:
         if qos and taken and client.state.keeper is not None:
             self.kept += 1
         return self._count(taken)
+
+    def offer(
+        self, client: Client, message: Message, expires: float | None, watcher: Callable[[Outgoing], object]
+    ) -> Outgoing | None:
+        """To this client alone; None: it is not there, or has not subscribed to the topic.
+
+        `watcher` is told of its acknowledgement; at QoS 0 there is none, and the answer stands when this returns. What
+        finds no room is `over` then.
+        """
+        connection = client.connection
+        found = [subscription for one, subscription in self.subscriptions.match(message.topic) if one is client]
+        if connection is None or not found:
+            return None
+        item = outgoing(message, reduce(_both, found), retained=False, expires=expires)
+        item.strict, item.watcher = True, watcher
+        taken = self._count(connection.session.send(item, self._now()))
+        if taken and not item.qos:
+            item.answer = 0
+        item.over = not taken
+        connection.flush_soon()
+        return item
 
     def _count(self, taken: bool) -> bool:
         if taken:

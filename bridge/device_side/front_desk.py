@@ -397,6 +397,8 @@ class FrontDesk:
         _log.info("connected device=%s peer=%s mqtt=%s session=%s", client.device, connection.peer, version, present)
         if self._devices is not None:
             self._devices.online(client.device, arrival_of(connection.peer, event.version, resumed=present))
+        if self._pipeline.commands is not None:
+            self._pipeline.commands.send(client.device)
         connection.resume()
 
     def _released(self, connection: Connection, event: Released) -> bool:
@@ -426,6 +428,8 @@ class FrontDesk:
             connection.session.subscribed(event.packet_id, reasons)
             if client.connection is connection:
                 self._broker.send_retained(client, fresh)
+                if self._pipeline.commands is not None:
+                    self._pipeline.commands.send(client.device)
             connection.flush_soon()
 
         self._when_kept(client, answer)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.log.record import DOCUMENT, MESSAGE, RELEASE, RESET, Record, decode_context
+from bridge.log.record import DOCUMENT, MESSAGE, OUTCOME, RELEASE, RESET, Record, decode_context
 
-_OPENING = (MESSAGE, DOCUMENT)
+_OPENING = (MESSAGE, DOCUMENT, OUTCOME)
 """The kinds of record that a QoS 2 PUBLISH can become."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bridge.device_side.handshakes import Handshakes
-from bridge.log.record import DOCUMENT, HEAD_BYTES, MESSAGE, Record, decode_context
+from bridge.log.record import DOCUMENT, HEAD_BYTES, MESSAGE, OUTCOME, Record, decode_context
 
 _decode = msgspec.msgpack.Decoder(tuple[bytes, dict[str, int]] | dict[str, set[int]]).decode
 
@@ -51,6 +51,6 @@ class LaneState:
     def replay(self, record: Record) -> None:
         self.handshakes.replay(record)
         self._replayed += 1
-        if record.kind in (MESSAGE, DOCUMENT):
+        if record.kind in (MESSAGE, DOCUMENT, OUTCOME):
             size = HEAD_BYTES + len(record.context) + len(record.headers) + len(record.payload)
             self._behind[record.context] += size

@@ -14,6 +14,8 @@ from typing import Final
 from bridge.config import Limits
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
+from bridge.device_side.command import id_of_result
+from bridge.device_side.commands import Commands
 from bridge.device_side.connection import Connection
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.exchanges import Exchanges, ExchangesFull, TooManyExchanges
@@ -45,8 +47,8 @@ class Way:
     """What becomes of one connection's messages on one topic."""
 
     __slots__ = (
-        "account", "begins_trace", "context", "device", "lane", "listened", "misfit_said", "refuses", "reported",
-        "schema",
+        "account", "answers", "begins_trace", "context", "device", "lane", "listened", "misfit_said", "refuses",
+        "reported", "schema",
         "seal_headers", "seal_pairs", "sealer", "version",
     )  # fmt: skip
 
@@ -58,6 +60,9 @@ class Way:
         self.context = context
         self.sealer = sealer
         self.reported = reported
+        """It is not for Kafka as it is, but for the device's document or command."""
+        self.answers: str | None = None
+        """The id of the command that is answered there."""
         self.seal_pairs: Headers = ()
         self.seal_headers = b""
         self.begins_trace = False
@@ -98,6 +103,8 @@ class Pipeline:
         """The QoS 2 exchanges that publications begin."""
         self.devices: Devices | None = None
         """Set where device documents are kept."""
+        self.commands: Commands | None = None
+        """Set where commands are taken."""
         self._acl = acl
         self._routing = routing
         self.sealers = sealers
@@ -234,6 +241,11 @@ class Pipeline:
     def _way(self, device: str, topic: str) -> Way:
         if self.devices is not None and topic == f"devices/{device}/state/reported":
             return Way(device, self.devices.lane, b"", None, reported=True)
+        answers = id_of_result(device, topic) if self.commands is not None else None
+        if answers is not None and self.devices is not None:
+            way = Way(device, self.devices.lane, b"", None, reported=True)
+            way.answers = answers
+            return way
         route = self._routing.route(device, topic)
         if route is None:
             return Way(device, None, b"", None, reported=False)
@@ -318,13 +330,17 @@ class Pipeline:
 
     def _report(self, connection: Connection, message: Message, way: Way, lane: Lane) -> bool:
         """A device's reported state: to its document, which the state lane makes durable. False: as in `publish`."""
-        assert self.devices is not None
         packet_id = message.packet_id if message.qos == 2 else 0
         done = self._deliver_when_durable(connection, message)
         before = lane.writer.appended_bytes
         try:
             effect = self.exchanges.opening(way.device, packet_id) if packet_id else None
-            self.devices.report(way.device, message.payload, done, packet_id=packet_id, effect=effect)
+            if way.answers is None:
+                assert self.devices is not None
+                self.devices.report(way.device, message.payload, done, packet_id=packet_id, effect=effect)
+            elif not self._answer(way, connection, message, packet_id, effect):
+                connection.acknowledge(message)
+                return True
         except LogFull:
             return self._wait(connection, message, lane)
         except ExchangesFull:
@@ -341,6 +357,25 @@ class Pipeline:
         if effect is not None:
             self.exchanges.opened(effect, lane)
         return True
+
+    def _answer(
+        self, way: Way, connection: Connection, message: Message, packet_id: int, effect: Opened | None
+    ) -> bool:
+        """A device's answer to a command, acknowledged when it is durable; nobody else gets it. False: not waited for.
+
+        Raises as `Commands.result`.
+        """
+        assert self.commands is not None
+        assert way.answers is not None
+
+        def done() -> None:
+            if message.qos:
+                connection.acknowledge(message)
+
+        if self.commands.result(way.device, way.answers, message.payload, done, packet_id=packet_id, effect=effect):
+            return True
+        _log.info("command device=%s id=%s: answered, and nobody waits for it", way.device, way.answers)
+        return False
 
     def _deliver_when_durable(self, connection: Connection, message: Message) -> Callable[[], None]:
         """Local subscribers hear of a message after the disk: a crash between the two cannot tell them twice."""

@@ -21,6 +21,7 @@ from bridge.log.record import (
     DOCUMENT,
     EVENT,
     MESSAGE,
+    OUTCOME,
     Record,
     RecordError,
     decode_headers,
@@ -35,7 +36,7 @@ _HEADER: Final = "clocks"
 _ENTRY = struct.Struct("<16sqq")
 _UNCERTAINTY = struct.Struct("<Q")
 _UNKNOWN: Final = -1
-_DATED: Final = frozenset({MESSAGE, DOCUMENT, EVENT})
+_DATED: Final = frozenset({MESSAGE, DOCUMENT, EVENT, OUTCOME})
 """Kinds whose time of receipt somebody sees."""
 
 

@@ -30,6 +30,10 @@ DESIRED: Final = 7
 """Downlink: key = device, payload = value."""
 CLOCK: Final = 8
 """The wall clock of this boot is right now: what it says, and what the monotonic clock says; not forwarded."""
+OUTCOME: Final = 9
+"""What became of a command, to be forwarded: key = device, payload = JSON; the context's topic is the command's key."""
+COMMAND: Final = 10
+"""Downlink: key = device, payload = the order (`bridge.orders`)."""
 KNOWN: Final = 11
 """Downlink: what the state topic has of a device or of this gateway; key as there, payload = value, or TOMBSTONE."""
 LETTER: Final = 16

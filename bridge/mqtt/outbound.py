@@ -133,6 +133,7 @@ class Outbound:
             return
         if item.qos != 1:
             raise protocol_error("PUBACK for a QoS 2 message [MQTT-4.3.3-4]")
+        item.answer = packet.reason
         self._finish(item, now)
 
     def received(self, packet: packets.Pubrec, now: float) -> None:
@@ -146,6 +147,8 @@ class Outbound:
             return
         if item.qos != 2:
             raise protocol_error("PUBREC for a QoS 1 message [MQTT-4.3.2-3]")
+        if not item.released:
+            item.answer = packet.reason
         if packet.reason >= 0x80:
             self._finish(item, now)
             return
@@ -154,6 +157,8 @@ class Outbound:
             # PUBREL is repeated in the order of PUBREC, not of PUBLISH [MQTT-4.6.0-4].
             self._state.in_flight[item.packet_id] = self._state.in_flight.pop(item.packet_id)
             self._state.mark_changed(item)
+            if item.watcher is not None:
+                item.watcher(item)
         self._release(item)
 
     def completed(self, packet: packets.Pubcomp, now: float) -> None:
@@ -197,9 +202,22 @@ class Outbound:
     def _send_again(self, item: Outgoing, now: float) -> None:
         if self._state.in_flight.get(item.packet_id) is not item or item.released:
             return
+        if item.strict and item.expires is not None and item.expires <= now:
+            self._lapse(item)
+            return
         self._sent.add(item.packet_id)
         if not self._waits(item, dup=True):
             self._say(item, now, dup=True)
+
+    def _lapse(self, item: Outgoing) -> None:
+        """Gives up what was sent and is not to be repeated; at QoS 2 by a PUBREL, which frees the packet id there."""
+        if item.qos == 2:
+            item.released, item.stored = True, False
+            self._state.mark_changed(item)
+            self._release(item)
+        else:
+            del self._state.in_flight[item.packet_id]
+            self._state.mark_over(item)
 
     def _waits(self, item: Outgoing, *, dup: bool) -> bool:
         """Whether the disk must have it first, or what comes before it; then `stored` goes on with it."""
@@ -234,6 +252,7 @@ class Outbound:
             self._state.dropped += 1
             return False
         if not self._put_out(packet):
+            item.answer = Reason.PACKET_TOO_LARGE
             return False
         if alias[0]:
             self._aliases[item.message.topic] = alias[0]

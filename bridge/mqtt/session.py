@@ -28,7 +28,7 @@ from bridge.mqtt.outbound import Outbound
 from bridge.mqtt.packets import Packet, PacketType, Properties
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason, describe, return_code
-from bridge.mqtt.session_state import SessionState, outgoing
+from bridge.mqtt.session_state import Outgoing, SessionState, outgoing
 from bridge.mqtt.subscription import Subscription
 from bridge.mqtt.topics import check_filter
 
@@ -321,6 +321,13 @@ class Session:
         if self.closed:
             return self.state.put(item, self._now)
         return self._outbound.deliver(item, self._now, copies)
+
+    def send(self, item: Outgoing, now: float) -> bool:
+        """As `deliver`, of a message that the caller goes on looking at; False: not now."""
+        self._now = max(self._now, now)
+        if self.state is None or self._outbound is None or self.closed:
+            return False
+        return self._outbound.deliver(item, self._now)
 
     def stored(self, now: float) -> None:
         """Says that some of what `state` has to send is on disk (`Outgoing.stored`): what waited for that goes out."""

@@ -89,6 +89,12 @@ class Outgoing(msgspec.Struct, gc=False):
     """The client has published it itself, and is told first that it is on disk: what waits for that goes later."""
     over: bool = False
     """Delivered, dropped or given to somebody else."""
+    strict: bool = False
+    """Once it has expired it is not even repeated: its sender has given it up."""
+    answer: int = -1
+    """Reason of the client's PUBACK or PUBREC, or 0x95 where it takes no packet of that size; -1: there was none."""
+    watcher: Callable[[Outgoing], object] | None = None
+    """Told when it is answered, or over."""
 
     @property
     def size(self) -> int:
@@ -176,6 +182,24 @@ class SessionState:
         """`item` is not to be sent any more."""
         item.over = True
         self.mark_changed(item)
+        if item.watcher is not None:
+            item.watcher(item)
+
+    def withdraw(self, item: Outgoing) -> bool:
+        """Takes a message out of the queue; False: it is not in there (any more)."""
+        if item.packet_id or not any(each is item for each in self.queue):
+            return False
+        self.queue = deque(each for each in self.queue if each is not item)
+        self._resize(-item.size)
+        self.mark_over(item)
+        return True
+
+    def abandon(self) -> None:
+        """The session is over: who watches a message of it is told."""
+        for item in (*self.in_flight.values(), *self.queue):
+            if item.watcher is not None:
+                item.over = True
+                item.watcher(item)
 
     @property
     def keeps_oldest(self) -> bool:

@@ -43,12 +43,15 @@ MAY_IMPORT = {
     "message": set(),
 }
 """What each part of `bridge` may import from the other parts; all may import the leaves."""
-LEAVES = {"config", "config_access", "config_limits", "quantities", "units", "address", "credentials", "device_filter"}
+LEAVES = {
+    "config", "config_access", "config_downlink", "config_limits", "quantities", "units", "address", "credentials",
+    "device_filter", "orders",
+}  # fmt: skip
 """They import nothing from `bridge`, but `config` its parts."""
 
 PURE = re.compile(
-    r"bridge/(mqtt/.*|message|device_filter|config|config_access|config_limits|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
-    r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event|sketch)|schemas/wire_format|schemas/schema|device_side/(arrival|documents|trace_context))\.py"
+    r"bridge/(mqtt/.*|message|device_filter|orders|config|config_access|config_downlink|config_limits|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
+    r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event|desired|commands|sketch)|schemas/wire_format|schemas/schema|device_side/(arrival|command|documents|trace_context))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}
 """Time, randomness and the outside world are arguments of a pure module."""
@@ -103,8 +106,8 @@ def imports_point_one_way(module: Module) -> Iterator[str]:
         return
     allowed = {module.part} if module.part in LEAVES else {module.part, *MAY_IMPORT[module.part], *LEAVES}
     if module.part == "config":
-        allowed |= {"config_access", "config_limits", "quantities"}
-    if module.part in ("config_limits", "config_access"):
+        allowed |= {"config_access", "config_downlink", "config_limits", "quantities"}
+    if module.part in ("config_access", "config_downlink", "config_limits"):
         allowed |= {"quantities"}
     for line, name in module.bridge_imports():
         if name.split(".")[0] not in allowed:

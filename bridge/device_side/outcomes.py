@@ -1,0 +1,163 @@
+"""Outcomes: what was said of which command, and so which are over. They follow the log, never lead it.
+
+An outcome is a record in the state lane; the cold store follows when that is durable, and the log gives no record up
+that the store does not have. At start the store catches up from the log: so a final outcome is said exactly once, and
+of a command that comes again later it is known that it is over, as long as it is remembered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from bridge.config import Downlink
+from bridge.device_side.clock import Clock
+from bridge.device_side.cold import Changes, ColdStore
+from bridge.device_side.command import FINAL, Outcome, Verdict
+from bridge.device_side.devices import POSITION_KEY
+from bridge.device_side.uplink import Lane
+from bridge.log.record import CLOCK_SYNCHRONISED, OUTCOME, Record, decode_context, encode, encode_context
+from bridge.orders import Order
+
+_log = logging.getLogger(__name__)
+SEPARATOR = "\0"
+"""Between device and id in a key: neither holds it."""
+Key = tuple[str, str]
+"""Device and `Order.key`."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """The last that was said of a command."""
+
+    word: str
+    at_ns: int
+
+
+class _OnlyWord(msgspec.Struct):
+    outcome: str
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Told).decode
+_decode_word = msgspec.json.Decoder(_OnlyWord).decode
+
+
+class Outcomes:
+    """Command → what was said of it last."""
+
+    def __init__(
+        self,
+        settings: Downlink,
+        lane: Lane,
+        cold: ColdStore,
+        clock: Clock,
+        *,
+        log_id: bytes,
+        kick: Callable[[], None],
+    ) -> None:
+        """Args:
+        settings: the outcome topic, and how much is remembered.
+        lane: that of the device documents, whose position in the store these share.
+        cold: where they are kept.
+        clock: for `at`.
+        log_id: of the uplink log.
+        kick: called after appends.
+        """
+        self.lane = lane
+        self._settings = settings
+        self._cold = cold
+        self._clock = clock
+        self._log_id = log_id
+        self._kick = kick
+        self._open: dict[Key, str] = {}
+        self._over: dict[Key, None] = {}
+        """Oldest first."""
+
+    def restore(self, tail: Iterable[Record]) -> None:
+        """At start: what the store has, and what only the log has: `tail`, from the store's position on."""
+        rows = [(_decode(value), key) for key, value in self._cold.load("outcomes")]
+        for told, row in sorted(rows, key=lambda each: each[0].at_ns):
+            device, _, name = row.partition(SEPARATOR)
+            self._remember((device, name), told.word)
+        for record in tail:
+            if record.kind == OUTCOME:
+                device, name, _ = decode_context(record.context)
+                word = _decode_word(record.payload).outcome
+                self._remember((device, name), word)
+                self._cold.put("outcomes", _row((device, name)), _encode(Told(word, record.wall_ns)))
+        self._cold.put_all(self._forget())
+
+    def last(self, key: Key) -> str | None:
+        """The last that was said of it, so far as it is remembered."""
+        return self._open.get(key)
+
+    def over(self, key: Key) -> bool:
+        """A final outcome was said of it."""
+        return key in self._over
+
+    def say(
+        self,
+        key: Key,
+        order: Order,
+        verdict: Verdict,
+        done: Callable[[], object],
+        *,
+        packet_id: int = 0,
+        effect: object = None,
+    ) -> None:
+        """Tells Kafka; `done` when that is durable here. `packet_id`, `effect`: of the QoS 2 message that caused it.
+
+        Raises:
+            LogFull: nothing was said.
+            RecordTooLarge: it never can be.
+        """
+        wall_ns = self._clock.wall_ns()
+        flags = CLOCK_SYNCHRONISED if self._clock.synchronised() else 0
+        outcome = Outcome(
+            order.id or None, verdict.word, self._clock.instant(), verdict.payload, verdict.detail or None, order.record
+        )
+        record = encode(
+            OUTCOME,
+            flags | (2 if packet_id else 0),
+            packet_id,
+            wall_ns,
+            self._clock.mono_ns(),
+            encode_context(*key, self._settings.outcome_topic),
+            b"",
+            msgspec.json.encode(outcome),
+        )
+        position = self.lane.writer.next_seq + 1
+
+        def durable() -> None:
+            changes: Changes = {("outcomes", _row(key)): _encode(Told(verdict.word, wall_ns))}
+            changes[("meta", POSITION_KEY)] = f"{self._log_id.hex()}:{position}".encode()
+            self._cold.put_all(changes | self._forget())
+            done()
+
+        self.lane.append(record, durable, effect)
+        self._remember(key, verdict.word)
+        self._kick()
+        if verdict.word in FINAL:
+            _log.info("command device=%s id=%s %s: %s", key[0], order.id, verdict.word, verdict.detail)
+
+    def _remember(self, key: Key, word: str) -> None:
+        if word in FINAL:
+            self._open.pop(key, None)
+            self._over[key] = None
+        elif key not in self._over:
+            self._open[key] = word
+
+    def _forget(self) -> Changes:
+        """The oldest, beyond what is to be remembered."""
+        gone = [
+            key for key, _ in zip(self._over, range(len(self._over) - self._settings.commands_remembered), strict=False)
+        ]
+        for key in gone:
+            del self._over[key]
+        return {("outcomes", _row(key)): None for key in gone}
+
+
+def _row(key: Key) -> str:
+    return SEPARATOR.join(key)
