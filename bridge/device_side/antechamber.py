@@ -28,7 +28,7 @@ GONE = "gone"
 class Caller:
     """A connection of which nothing is known yet but where it comes from."""
 
-    __slots__ = ("expected", "go_on", "peer", "refuse", "sock", "tls", "until")
+    __slots__ = ("expected", "go_on", "needs_place", "peer", "refuse", "sock", "tls", "until")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Caller:
         peer: str,
         *,
         tls: bool,
+        needs_place: bool,
         go_on: Callable[[Caller], None],
         refuse: Callable[[Caller, str], None],
     ) -> None:
@@ -43,12 +44,14 @@ class Caller:
         sock: non-blocking.
         peer: HOST:PORT.
         tls: it has to send a ClientHello; else its first byte is enough.
-        go_on: has a place from here on.
+        needs_place: a handshake follows; else it goes on as soon as it has spoken.
+        go_on: has a place from here on, if it needs one.
         refuse: it has to go: PUSHED_OUT, LATE or GONE.
         """
         self.sock = sock
         self.peer = peer
         self.tls = tls
+        self.needs_place = needs_place
         self.go_on = go_on
         self.refuse = refuse
         self.until = 0.0
@@ -137,6 +140,9 @@ class Antechamber:
             caller.refuse(caller, GONE)
             return
         self._take_out(caller)
+        if not caller.needs_place:
+            caller.go_on(caller)
+            return
         self._ready[caller.sock.fileno()] = caller
         self.fill_places()
 

@@ -192,8 +192,9 @@ class ListeningPort:
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        tls_hello = self._context is not None
-        self._admission.antechamber.enter(Caller(sock, peer, tls=tls_hello, go_on=self._go_on, refuse=self._refuse))
+        by_tls, greets = self._context is not None, self._greets
+        caller = Caller(sock, peer, tls=by_tls, needs_place=greets, go_on=self._go_on, refuse=self._refuse)
+        self._admission.antechamber.enter(caller)
 
     def _go_on(self, caller: Caller) -> None:
         """The caller has spoken, and there is a place."""
@@ -219,7 +220,10 @@ class ListeningPort:
         step = "the TLS handshake" if self._context is not None else "the first packet, CONNECT,"
         why = f"it hung up before {step} had begun" if reason == GONE else f"{step} did not begin in time"
         self._admission.refused[reason] += 1
-        _log.warning("refused peer=%s on=%s: %s", caller.peer, self.address, why)
+        level = (
+            logging.INFO if reason == GONE and not self._greets else logging.WARNING
+        )  # (a look whether we are there)
+        _log.log(level, "refused peer=%s on=%s: %s", caller.peer, self.address, why)
 
     @property
     def _greets(self) -> bool:

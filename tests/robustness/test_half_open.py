@@ -54,6 +54,10 @@ def test_handshakes_that_stand_still_give_their_places_up(daemon: Target, device
     """They have had our answer and are silent: their places go to those that wait for one, the newest first."""
     hello = client_hello(context(daemon.authority.pem, None))
     with crowd(daemon.tls_port, hello, STALLED):
+        plain, _ = dial(daemon.plain_port)  # needs none
+        with plain:
+            plain.sendall(packets.connect("visitor"))
+            assert read_exactly(plain, 4) == CONNACK_ACCEPTED
         gets_in(daemon, device_certificate)
         stood_still = "it stood still"
         assert wait_until(lambda: any(stood_still in line for line in daemon.log_lines()), 10.0)
