@@ -33,12 +33,14 @@ NEVER = 0xFFFFFFFF
 class Client:
     """A device with its session, connected or away."""
 
-    __slots__ = ("called", "connection", "gone_at", "state", "will")
+    __slots__ = ("answers", "called", "connection", "gone_at", "state", "will")
 
     def __init__(self, state: SessionState) -> None:
         self.state = state
         self.connection: Connection | None = None
         self.will: Will | None = None
+        self.answers = 0
+        """To its messages, that wait for the disk."""
         self.called = state.client_id
         """The client id that its connection named."""
         self.gone_at: float | None = None
@@ -206,16 +208,27 @@ class Broker:
         self._retain(message)
         own = self._fan_out.publish(message, publisher, aside=True)
         answer = acknowledge if own is None else self._answer(message, publisher, own, acknowledge)
-        if not (message.retain or self._fan_out.kept != before):
+        if message.retain or self._fan_out.kept != before:
+            if message.qos == 2 and publisher.state.keeper is not None:
+                self.exchanges.told(publisher.device, message.packet_id, in_log=in_log)
+        elif not publisher.answers:
             answer()
             return
-        if message.qos == 2 and publisher.state.keeper is not None:
-            self.exchanges.told(publisher.device, message.packet_id, in_log=in_log)
-        self._kept.when_kept(answer)
+        self._answer_later(publisher, answer)
 
     def _retain(self, message: Message) -> None:
         if message.retain:
             self.retained.store(message)
+
+    def _answer_later(self, publisher: Client, answer: Callable[[], object]) -> None:
+        """Others of its messages are answered behind that one [MQTT-4.6.0-5]."""
+
+        def kept() -> None:
+            publisher.answers -= 1
+            answer()
+
+        publisher.answers += 1
+        self._kept.when_kept(kept)
 
     def _answer(
         self, message: Message, publisher: Client, own: Subscription, acknowledge: Callable[[], object]
@@ -228,7 +241,7 @@ class Broker:
 
         def answer() -> None:
             acknowledge()
-            if self.clients.get(publisher.device) is publisher:
+            if self.clients.get(publisher.state.client_id) is publisher:
                 self._fan_out.deliver(publisher, message, own, expires=expires)
 
         return answer

@@ -70,3 +70,21 @@ def test_who_left_before_its_answer_gets_no_copy(cold: ColdStore) -> None:
         assert peer.client.state.in_flight == {}
         assert gateway.broker.queue_room.bytes == 0
         assert stays.payloads() == ["5"]
+
+
+@pytest.mark.mqtt("MQTT-4.6.0-2", "MQTT-4.6.0-5")
+def test_what_needs_not_wait_for_the_disk_does_not_overtake_what_does(cold: ColdStore) -> None:
+    """Answers and copies come in the order of what was published."""
+    with local(cold) as gateway:
+        peer = enter(gateway, "c", 1, 0)
+        for packet_id in (5, 6, 7):
+            message = Message("a/own", b"%d" % packet_id, 1, retain=packet_id == 5, packet_id=packet_id)
+            (event,) = peer.send(message)
+            assert isinstance(event, Message)
+            gateway.broker.tell(event, peer.client, lambda event=event: peer.connection.acknowledge(event), in_log=True)
+        gateway.settle()
+        came = peer.answers()
+        assert [packet.packet_id for packet in came if isinstance(packet, packets.Puback)] == [5, 6, 7]
+        assert [packet.payload for packet in came if isinstance(packet, Message)] == [b"5", b"6", b"7"]
+        publish(gateway, peer, 1, 8)
+        assert [type(packet) for packet in peer.answers()] == [packets.Puback, Message], "nothing is waited for now"
