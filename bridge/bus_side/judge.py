@@ -39,7 +39,8 @@ class Judge:
         """The one of the batches of the last `settle` that has this gateway's own record."""
         self._known = known
         self._gateway = gateway
-        self._names = frozenset({gateway, former or gateway})
+        self.names = frozenset({gateway, former or gateway})
+        """Our own: whoever is alive enough to ask is not dead."""
         self._event_topic = event_topic
         self._instant = instant
         self._started = ""
@@ -70,7 +71,7 @@ class Judge:
         own = sketch_of(record.payload)
         entry = self._known.devices.get(device)
         theirs = entry.sketch if entry is not None else Sketch()
-        decided = verdict(own, theirs, self._names)
+        decided = verdict(own, theirs, self.names)
         if decided is Verdict.SEND:
             into.records.append(msgspec.structs.replace(record, payload=without_ground(record.payload)))
         elif decided is not Verdict.LEAVE:
@@ -86,7 +87,7 @@ class Judge:
             return
         if own.started != self._started:
             self._started = own.started
-            self.asked |= dict.fromkeys(device for device in self._known.present(self._names) if device not in said)
+            self.asked |= dict.fromkeys(device for device in self._known.present(self.names) if device not in said)
         self.alive = into
         into.records.append(record)
 

@@ -5,7 +5,7 @@ About 300 bytes a device of the whole fleet: where its document stands and a ske
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -42,7 +42,7 @@ class Known:
         self.gateways: dict[str, Sketch] = {}
         """Their own records, by id."""
         self.devices: dict[str, Entry] = {}
-        self._lives: dict[str, Entry] = {}
+        self.lives: dict[str, Entry] = {}
         """Where gateways' own records stand, by key."""
         self._gateway = gateway
         self._writer = (_GATEWAY, gateway.encode())
@@ -58,15 +58,26 @@ class Known:
         news, self._news = list(self._news.values()), {}
         return news
 
-    async def fetch(self, device: str) -> bytes | None:
-        """The device's document, whole; None: it has changed since the last refresh. Raises SinkAway."""
-        entry = self.devices.get(device) or self._lives[device]
-        record = await self._tail.fetch(entry.partition, entry.offset)
-        return record.value if record is not None else None
+    async def fetch(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """The documents of devices and records of gateways, whole; those that have changed since the last refresh, or
+        of which the topic has none, are not in it. Raises SinkAway."""
+        entries = {key: entry for key in keys if (entry := self.devices.get(key) or self.lives.get(key)) is not None}
+        if not entries:
+            return {}
+        found = await self._tail.fetch([(entry.partition, entry.offset) for entry in entries.values()])
+        values = {key: found.get((entry.partition, entry.offset)) for key, entry in entries.items()}
+        return {key: value for key, value in values.items() if value is not None}
 
-    def outlived(self, before: str) -> list[str]:
-        """Devices whose documents say `online` though nobody stands for it any more; `before` as in `lease_over`."""
-        return [name for name, each in self.devices.items() if lease_over(each.sketch, self.gateways, before)]
+    def outlived(self, before: str, but: Collection[str] = ()) -> list[str]:
+        """Devices whose documents say `online` though nobody stands for it any more; `before` as in `lease_over`.
+
+        `but`: not the devices of these gateways.
+        """
+        return [
+            name
+            for name, each in self.devices.items()
+            if lease_over(each.sketch, self.gateways, before) and each.sketch.gateway not in but
+        ]
 
     def present(self, names: Collection[str]) -> list[str]:
         """Devices that gateways of these names have not said to be gone."""
@@ -90,15 +101,12 @@ class Known:
                 self.gateways.pop(key.removeprefix(GATEWAYS), None)
             else:
                 self.gateways[key.removeprefix(GATEWAYS)] = sketch
-                self._lives[key] = Entry(record.partition, record.offset, sketch)
+                self.lives[key] = Entry(record.partition, record.offset, sketch)
             return
         before = self.devices.get(key)
-        if (
-            self._writer not in record.headers
-            and before is not None
-            and before.offset < record.offset
-            and self._is_ours(before.sketch)
-        ):
+        if self._writer in record.headers and not _is_swept(sketch):
+            self._news.pop(key, None)  # we have said something since
+        elif before is not None and before.offset < record.offset and self._is_ours(before.sketch):
             self._news[key] = News(key, record.value)
         if sketch is None:
             self.devices.pop(key, None)
@@ -107,3 +115,8 @@ class Known:
 
     def _is_ours(self, sketch: Sketch) -> bool:
         return sketch.gateway == self._gateway
+
+
+def _is_swept(sketch: Sketch | None) -> bool:
+    """Nobody's word, whoever wrote it."""
+    return sketch is not None and sketch.presence is not None and sketch.presence.state == "unknown"

@@ -83,19 +83,16 @@ class Settled:
     async def _hear(self, asked: Iterable[str]) -> None:
         """The device side hears what others have written, and what it has to know."""
         heard = {each.device: each for each in self._known.news()}
-        for key in asked:
-            if key not in heard and (value := await self._known.fetch(key)) is not None:
-                heard[key] = News(key, value)
+        values = await self._known.fetch(key for key in asked if key not in heard)
+        heard |= {key: News(key, value) for key, value in values.items()}
         if heard:
             await self._tell([_downlink(each) for each in heard.values()])
 
     async def _sweep(self, batch: LaneBatch, before: str) -> None:
         """Adds what says that nobody knows of a dead gateway's devices; it has no number, as an event."""
         like = batch.records[-1]
-        for device in self._known.outlived(before):
-            value = await self._known.fetch(device)
-            if value is None:
-                continue
+        values = await self._known.fetch(self._known.outlived(before, self._judge.names))
+        for device, value in values.items():
             _log.info("device=%s is unknown: the lease of its gateway is over", device)
             context = encode_context(device, "", self._known.topic)
             batch.records.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -20,6 +20,14 @@ from bridge.config import Kafka
 _POLL_MS: Final = 200
 _LIMITS: Final = 3
 """Several requests, one after another: so many request time-outs."""
+_LOOKUP_WAIT_MS: Final = 10
+_LOOKUP_BYTES: Final = 64 << 10
+"""Asked for at once where one record is wanted."""
+_JUMP: Final = 1000
+"""Records that are rather read than jumped over."""
+_CLOSE_LIMIT_S: Final = 2.0
+Place = tuple[int, int]
+"""Partition and offset."""
 Taken = ConsumerRecord[bytes | None, bytes | None]
 
 
@@ -33,6 +41,8 @@ class TopicTail:
         self._topic = topic
         self._take = take
         self._consumer: Any = None
+        self._lookup: Any = None
+        """For single records: the other one waits at the end of the topic, and is slow to turn back."""
 
     async def refresh(self) -> None:
         """Reads up to the present end. Raises SinkAway."""
@@ -51,31 +61,34 @@ class TopicTail:
             words = str(error) or "no answer in time"
             raise SinkAway(f"whether {self._topic!r} has newer documents cannot be read: {words}") from error
 
-    async def fetch(self, partition: int, offset: int) -> Taken | None:
-        """One record once more; None: compaction has removed it, so there is a newer one. Raises SinkAway."""
-        where = TopicPartition(self._topic, partition)
+    async def fetch(self, wanted: Collection[Place]) -> dict[Place, bytes | None]:
+        """The values of these records once more; those that compaction has removed are not in it. Raises SinkAway."""
         try:
-            async with asyncio.timeout(self._limit_s):
-                position = await self._consumer.position(where)
-                self._consumer.seek(where, offset)
-                try:
-                    record: Taken = await self._consumer.getone(where)
-                finally:
-                    self._consumer.seek(where, position)
-        except (KafkaError, OSError, TimeoutError) as error:
+            if self._lookup is None:
+                self._lookup = await self._open(
+                    fetch_max_wait_ms=_LOOKUP_WAIT_MS, max_partition_fetch_bytes=_LOOKUP_BYTES
+                )
+            found: dict[Place, bytes | None] = {}
+            for partition in {partition for partition, _ in wanted}:
+                offsets = sorted(offset for where, offset in wanted if where == partition)
+                async with asyncio.timeout(self._limit_s):
+                    await self._look_up(self._lookup, TopicPartition(self._topic, partition), offsets, found)
+        except (AccessError, KafkaError, OSError, TimeoutError) as error:
             raise SinkAway(f"the topic {self._topic!r} cannot be read: {str(error) or 'no answer in time'}") from error
-        return record if record.offset == offset else None
+        return found
 
     async def close(self) -> None:
-        """Gives the connection back; what was read stays read only in the mind of who took it."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await consumer.stop()
+        """Gives the connections back, within a moment; what was read stays with who took it."""
+        consumers = [each for each in (self._consumer, self._lookup) if each is not None]
+        self._consumer = self._lookup = None
+        if consumers:
+            # (aiokafka lets the cancellations of its own tasks out where a broker is gone)
+            await asyncio.wait([asyncio.ensure_future(each.stop()) for each in consumers], timeout=_CLOSE_LIMIT_S)
 
-    async def _open(self) -> Any:
+    async def _open(self, **settings: int) -> Any:
         consumer = AIOKafkaConsumer(
             **self._access.settings(), enable_auto_commit=False, auto_offset_reset="earliest",
-            isolation_level="read_committed", check_crcs=False,
+            isolation_level="read_committed", check_crcs=False, **settings,
         )  # fmt: skip
         try:
             async with asyncio.timeout(self._limit_s):
@@ -84,6 +97,21 @@ class TopicTail:
             await consumer.stop()
             raise
         return consumer
+
+    async def _look_up(
+        self, consumer: Any, where: TopicPartition, offsets: list[int], found: dict[Place, bytes | None]
+    ) -> None:
+        """Of one partition, in one go from the first to the last; wide holes are jumped over."""
+        consumer.assign([where])
+        wanted, position = set(offsets), -_JUMP
+        while offsets:
+            if offsets[0] - position >= _JUMP:
+                consumer.seek(where, offsets[0])
+            for record in (await consumer.getmany(where, timeout_ms=_POLL_MS)).get(where, ()):
+                if record.offset in wanted:
+                    found[where.partition, record.offset] = record.value
+            position = await consumer.position(where)
+            offsets = [offset for offset in offsets if offset >= position]
 
     async def _read(self, consumer: Any) -> None:
         async with asyncio.timeout(self._limit_s):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli import certs, daemon, init, keys, open_records, queue, status, users
+from bridge.cli import certs, daemon, devices, init, keys, open_records, queue, status, users
 from bridge.cli.failure import Failure
 
 
@@ -30,6 +30,7 @@ def application() -> typer.Typer:
     app.command("status")(status.status)
     app.command("open")(open_records.open_records)
     app.add_typer(certs.commands(), name="certs")
+    app.add_typer(devices.commands(), name="devices")
     app.add_typer(keys.commands(), name="keys")
     app.add_typer(queue.commands(), name="queue")
     app.add_typer(users.commands(), name="users")

@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
+import subprocess
+import sys
 import time
 
 import pytest
 
 from firmware_sim.child import children_of
-from tests.interop.gateway import Gateway, wait_until
+from tests.interop.gateway import CHECKOUT, Gateway, wait_until
 from tests.interop.paho_device import Device
 from tests.support.kafka.documents import Topic, believed, now
 from tests.support.kafka.relay import Relay
@@ -33,7 +36,7 @@ cursor_interval = "100 ms"
 STATE = """
 [state]
 topic = "{topic}"
-lease = "3 s"
+lease = "5 s"
 sweep_margin = "0 s"
 sweep = {sweep}
 """
@@ -65,7 +68,8 @@ class Site:
 @pytest.fixture
 def topic(kafka, make_topic, read):
     name = f"presence-{time.time_ns()}"
-    make_topic(kafka.address, name, 2, cleanup_policy="compact")
+    compact = {"cleanup_policy": "compact", "segment_ms": "2000", "min_cleanable_dirty_ratio": "0.01"}
+    make_topic(kafka.address, name, 2, **compact)
     make_topic(kafka.address, f"{name}-events")
     return Topic(name, lambda which: read(kafka.address, which))
 
@@ -159,4 +163,37 @@ def test_a_gateway_that_was_cut_off_says_again_what_is_true(topic, make):
         cut.mend()
         topic.wait(lambda docs: docs["dev-1"]["presence"]["state"] == "online" and believed(docs, "dev-1") == "online")
     assert other.gateway.running
+    assert topic.replaced() == []
+
+
+def devices(site, *words, code=0):
+    """A `busbridge devices` command with that gateway's configuration."""
+    command = [sys.executable, "-m", "bridge", "devices", *words, "--config", str(site.gateway.config)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False, timeout=120)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    return done.stdout
+
+
+def test_swept_by_hand_and_removed(topic, make):
+    dead, other = make("gw-a"), make("gw-b")
+    with Device(dead.port, "dev-1"), Device(other.port, "dev-2") as living:
+        report(living, "dev-2", {"a": 1})
+        topic.wait(lambda docs: believed(docs, "dev-1") == believed(docs, "dev-2") == "online")
+        dead.gateway.kill()
+        topic.wait(lambda docs: believed(docs, "dev-1") == "unknown")
+        assert json.loads(devices(other, "sweep", "--dry-run", "--json")) == [{"device": "dev-1", "state": "online"}]
+        assert json.loads(devices(other, "sweep", "--json")) == [{"device": "dev-1", "state": "unknown"}]
+        assert json.loads(devices(other, "sweep", "--json")) == []
+        assert topic.latest()["dev-1"]["presence"]["reason"] == "lease-over"
+    topic.wait(lambda docs: docs["dev-2"]["presence"]["state"] == "offline")
+    devices(other, "remove", "dev-2")
+    assert "dev-2" not in topic.latest()
+    devices(other, "remove", "dev-2", code=1)
+    cold = sqlite3.connect(f"file:{other.data}/cold.sqlite?mode=ro", uri=True)
+    wait_until(lambda: not cold.execute("SELECT * FROM documents").fetchall(), "the gateway has forgotten it")
+    cold.close()
+    with Device(other.port, "dev-2") as back:
+        report(back, "dev-2", {"b": 1})
+        documents = topic.wait(lambda docs: docs["dev-2"]["reported"]["version"] == 1)
+    assert documents["dev-2"]["reported"]["state"] == {"b": 1}
     assert topic.replaced() == []

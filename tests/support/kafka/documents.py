@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.interop.gateway import wait_until
@@ -73,19 +73,28 @@ class Topic:
         events = [json.loads(record.value()) for record in self._read(f"{self.name}-events")]
         return [event for event in events if event["type"] == "document-superseded"]
 
+    def count(self) -> int:
+        """Records that Kafka still has."""
+        return len(self._read(self.name))
+
     def replaced(self) -> list[str]:
-        """Where a record is older than one before it, in words; a tombstone begins anew."""
-        before: Documents = {}
-        found: list[str] = []
-        for record in self._read(self.name):
-            key = record.key().decode()
-            if record.value() is None:
-                before.pop(key, None)
-                continue
-            document = json.loads(record.value())
-            found += _older(key, before.get(key), document)
-            before[key] = document
-        return found
+        """See the function."""
+        return replaced(self._read(self.name))
+
+
+def replaced(records: Sequence[Any]) -> list[str]:
+    """Where a record is older than one before it with its key, in words; a tombstone begins anew."""
+    before: Documents = {}
+    found: list[str] = []
+    for record in records:
+        key = record.key().decode()
+        if record.value() is None:
+            before.pop(key, None)
+            continue
+        document = json.loads(record.value())
+        found += _older(key, before.get(key), document)
+        before[key] = document
+    return found
 
 
 def _older(key: str, before: dict[str, Any] | None, document: dict[str, Any]) -> list[str]:
@@ -100,5 +109,5 @@ def _older(key: str, before: dict[str, Any] | None, document: dict[str, Any]) ->
     for half in ("reported", "desired"):
         old, new = ((each[half] or {"version": 0})["version"] for each in (before, document))
         if new < old:
-            found.append(f"{key}: {half} {old} was replaced by {new}")
+            found.append(f"{key}: {half} {old} of {order(before)} was replaced by {new} of {order(document)}")
     return found
