@@ -87,6 +87,8 @@ def _flows(config: Config) -> dict[str, object]:
         "events": kafka.event_topic if kafka is not None else None,
         "dead_letters": (kafka.dead_letter_topic or None) if kafka is not None else None,
         "desired": downlink.desired_topic,
+        "commands": downlink.command_topic,
+        "outcomes": downlink.outcome_topic if downlink.command_topic is not None else None,
     }
     return {"routes": [_route(route) for route in config.routes], "topics": topics}
 
