@@ -65,7 +65,7 @@ class Exchange:
         """The newest connection that spoke of it: the one that gets the answer."""
 
 
-class Outgoing(msgspec.Struct, gc=False):
+class Outgoing(msgspec.Struct):
     """One QoS 1 or 2 message to the client, queued or in flight."""
 
     message: Message
