@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from bridge.cli.devices_send import send
 from bridge.cli.failure import FAILED, USAGE, Failure, plainly
 from bridge.cli.loading import load_config
 from bridge.cli.queue_source import quiet_log
@@ -25,6 +26,7 @@ def commands() -> typer.Typer:
     group = typer.Typer(no_args_is_help=True, help="Device documents in the state topic.")
     group.command("sweep")(sweep)
     group.command("remove")(remove)
+    group.command("send")(send)
     return group
 
 

@@ -18,6 +18,7 @@ COMMANDS = [
     ("certs", "init"),
     ("certs", "issue"),
     ("certs", "list"),
+    ("devices", "send"),
     ("keys", "new"),
     ("queue", "inspect"),
     ("queue", "verify"),

@@ -1,0 +1,83 @@
+"""A command to a device, sent by way of Kafka, and its final outcome waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import secrets
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from bridge.bus_side.access import Access
+from bridge.config import Downlink, Kafka
+
+_FINAL = frozenset({"succeeded", "failed", "expired", "cancelled", "refused"})
+_POLL_MS = 500
+_LINGER_S = 15.0
+"""How long after the deadline an outcome may be on its way."""
+
+
+class NoOutcome(Exception):
+    """Nobody said what became of it."""
+
+
+def send_and_wait(
+    kafka: Kafka, downlink: Downlink, device: str, name: str, payload: object, qos: int, deadline_s: float
+) -> bytes:
+    """The value of the outcome's record. `payload`: UNSET for none.
+
+    Raises:
+        NoOutcome: none came; no gateway knows the device, or its gateway is away.
+        AccessError, KafkaError: Kafka cannot be used.
+    """
+    command_id = secrets.token_hex(8)
+    deadline = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=deadline_s)
+    order = {"id": command_id, "name": name, "qos": qos, "deadline": deadline.isoformat(timespec="milliseconds")}
+    if payload is not msgspec.UNSET:
+        order["payload"] = payload
+    try:
+        return asyncio.run(_send(kafka, downlink, device, command_id, msgspec.json.encode(order), deadline_s))
+    except TimeoutError:
+        raise NoOutcome(
+            f"command {command_id}: no outcome came; its gateway is away, or no gateway knows {device}"
+        ) from None
+
+
+async def _send(
+    kafka: Kafka, downlink: Downlink, device: str, command_id: str, order: bytes, deadline_s: float
+) -> bytes:
+    settings = Access(kafka).settings()
+    consumer = AIOKafkaConsumer(**settings, isolation_level="read_committed", auto_offset_reset="latest")
+    producer = AIOKafkaProducer(**settings, acks="all")
+    async with asyncio.timeout(deadline_s + _LINGER_S):
+        await consumer.start()
+        try:
+            # Its end is looked for before the command is sent: the outcome lies behind it.
+            partitions = await _partitions(consumer, downlink.outcome_topic)
+            consumer.assign(partitions)
+            await consumer.seek_to_end(*partitions)
+            await producer.start()
+            await producer.send_and_wait(downlink.command_topic or "", order, key=device.encode())
+            return await _final(consumer, command_id)
+        finally:
+            await producer.stop()
+            await consumer.stop()
+
+
+async def _partitions(consumer: Any, topic: str) -> list[TopicPartition]:
+    consumer.assign([TopicPartition(topic, 0)])
+    while not (partitions := consumer.partitions_for_topic(topic)):  # noqa: ASYNC110 - no event for it
+        await asyncio.sleep(0.1)
+    return [TopicPartition(topic, partition) for partition in sorted(partitions)]
+
+
+async def _final(consumer: Any, command_id: str) -> bytes:
+    while True:
+        for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+            for record in records:
+                value = bytes(record.value or b"{}")
+                outcome = msgspec.json.decode(value)
+                if outcome.get("id") == command_id and outcome.get("outcome") in _FINAL:
+                    return value
