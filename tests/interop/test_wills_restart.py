@@ -50,7 +50,8 @@ def test_wills_outlive_a_kill(new_gateway: NewGateway) -> None:
         assert heard(watching) == "was-there"
         assert heard(watching) == "gone-before"
         assert watching.silent(0.5)
-    assert [device for device, _ in gateway.messages()] == ["was-there", "gone-before"]
+        # Before "back-in-time" goes again, this time without a good-bye and with a will that is due.
+        assert [device for device, _ in gateway.messages()] == ["was-there", "gone-before"]
 
 
 def test_a_stop_says_good_bye_and_publishes_no_will_of_who_was_there(new_gateway: NewGateway) -> None:
