@@ -15,7 +15,7 @@ import msgspec
 
 from bridge.bus_side.judge import Judge
 from bridge.bus_side.known import Known, News
-from bridge.bus_side.sink import LaneBatch, Sink, Written
+from bridge.bus_side.sink import LaneBatch, Sink, SinkAway, Written
 from bridge.bus_side.sketch import swept
 from bridge.log.record import DOCUMENT, EVENT, KNOWN, TOMBSTONE, encode, encode_context
 
@@ -60,9 +60,15 @@ class Settled:
 
     async def write(self, batches: Sequence[LaneBatch]) -> Written:
         """See `Sink.write`."""
-        if not any(record.kind == DOCUMENT for batch in batches for record in batch.records):
+        others = [batch for batch in batches if not any(record.kind == DOCUMENT for record in batch.records)]
+        if len(others) == len(batches):
             return await self._inner.write(batches)
-        await self._known.refresh()
+        try:
+            await self._known.refresh()
+        except SinkAway:
+            if others:  # a state topic that cannot be read holds documents up, and nothing else
+                await self._inner.write(others)
+            raise
         settled = self._judge.settle(batches)
         if self._judge.alive is not None and self._sweep_margin_s is not None:
             await self._sweep(self._judge.alive, self._instant(self._sweep_margin_s))
