@@ -23,7 +23,7 @@ from bridge.log.errors import LogDamaged, LogTooNew
 from bridge.log.log_id import load_or_create_log_id
 from bridge.log.reader import LogReader
 from bridge.log.segment import PAGE_BYTES
-from tests.crash.effort import EFFORT
+from tests.support.effort import EFFORT
 from tests.unit.log.lane import KIB, LOG_ID, SMALL, Lane
 
 DROPPING = msgspec.structs.replace(SMALL, max_bytes=256 * KIB, drop_oldest=True)

@@ -13,9 +13,9 @@ import pytest
 from bridge.log.dropped import dropped_at
 from bridge.log.errors import LogDamaged
 from bridge.log.reader import LogReader
-from tests.crash.effort import EFFORT
 from tests.crash.log_child import payload
 from tests.crash.test_log_kill import CHECKOUT, lines
+from tests.support.effort import EFFORT
 from tests.unit.log.lane import LOG_ID, SMALL
 
 ROUNDS = 25 * EFFORT

@@ -14,8 +14,8 @@ import pytest
 
 from bridge.log.cursor import Cursor
 from bridge.log.reader import LogReader
-from tests.crash.effort import EFFORT
 from tests.crash.log_child import payload
+from tests.support.effort import EFFORT
 from tests.unit.log.lane import LOG_ID, SMALL
 
 CHECKOUT = Path(__file__).parents[2]

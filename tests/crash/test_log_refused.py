@@ -17,9 +17,9 @@ from typing import NamedTuple
 import pytest
 
 from tests.crash.conftest import Preload
-from tests.crash.effort import EFFORT
 from tests.crash.log_child import payload
 from tests.crash.test_log_kill import CHECKOUT, Follower, tell
+from tests.support.effort import EFFORT
 from tests.unit.log.lane import Lane, read_all
 
 ENOUGH = 150

@@ -20,7 +20,7 @@ from bridge.log.queue_key import KEY_BYTES, Keyring, QueueKey
 from bridge.log.reader import LogReader
 from bridge.log.recovery import Recovery, recover
 from bridge.log.segment import PAGE_BYTES
-from tests.crash.effort import EFFORT
+from tests.support.effort import EFFORT
 from tests.unit.log.lane import LOG_ID, SMALL, Lane, read_all
 
 FRAMES = [[b"first"], [b"two", b"records"], [b"the frame before the last " * 4], [b"the last", b"frame " * 9]]

@@ -32,8 +32,8 @@ from bridge.log.recovery import recover
 from bridge.log.writer import LogWriter
 from tests.crash.conftest import Preload
 from tests.crash.disk import Call, Disk, calls, tree_of
-from tests.crash.effort import EFFORT
 from tests.crash.power_life import KEY, MARKS, SETTINGS, Chain, payload
+from tests.support.effort import EFFORT
 from tests.unit.log.lane import BOOT_ID, message
 
 CHECKOUT = Path(__file__).parents[2]

@@ -5,7 +5,6 @@ On a route (what is published is in the log) and without one (it is on this gate
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +15,9 @@ import pytest
 
 from tests.crash.session_peers import Peer, Publisher, Stream, Subscriber
 from tests.interop.gateway import Gateway, wait_until
+from tests.support.effort import EFFORT
 
-KILLS = int(os.environ.get("BUSBRIDGE_SESSION_KILLS", "5"))
+KILLS = 5 * EFFORT
 STREAMS: list[Stream] = [
     ("devices/talker/telemetry/qos1", 1),
     ("devices/talker/telemetry/qos2", 2),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from bridge.security.envelope import Opener
 from bridge.security.keys import load_private
 from firmware_sim import payload
 from tests.e2e.walk import ASLEEP_AT_THE_END, AWAY, DEVICES, KILLS, MARKER, THERE, WANTED, Outcome, make_topics, walk
+from tests.support.effort import seed
 from tests.support.kafka import Broker
 
 
@@ -24,13 +24,13 @@ from tests.support.kafka import Broker
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     """One walk for all that is to be seen of it; BUSBRIDGE_SEED repeats one."""
     directory = tmp_path_factory.mktemp("walk")
-    seed = int(os.environ.get("BUSBRIDGE_SEED") or random.randrange(1 << 32))
-    print(f"BUSBRIDGE_SEED={seed}")
+    chance = seed(random.randrange(1 << 32))
+    print(f"BUSBRIDGE_SEED={chance}")
     broker = Broker(directory / "kafka")
     broker.start()
     make_topics(broker.address)
     try:
-        yield asyncio.run(walk(directory, broker, seed))
+        yield asyncio.run(walk(directory, broker, chance))
     finally:
         if broker.running:
             broker.thaw()

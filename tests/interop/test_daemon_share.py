@@ -39,7 +39,11 @@ def shared(new_gateway: NewGateway, more: str = "") -> Gateway:
 
 
 def babble(wire: Wire, device: str, count: int = MORE_THAN_FITS) -> int:
-    """Publishes so many; returns how many bytes were acknowledged before nothing was for a second."""
+    """Publishes so many; returns how many bytes were acknowledged before nothing was for a second.
+
+    What is not read any more waits in the buffers of the kernel, which hold 3 MB on one day and 4 on another:
+    with more the sender would wait, too.
+    """
     for number in range(1, count + 1):
         wire.publish(f"devices/{device}/alarm/a", PAYLOAD + b"%04d" % number, 1, number)
     taken = 0
@@ -64,7 +68,7 @@ def test_one_of_several_gets_half_and_the_others_go_on(new_gateway: NewGateway) 
     with Wire(gateway.port, "babbler") as babbler, Wire(gateway.port, "two") as two, Wire(gateway.port, "late") as late:
         babbler.connected(), two.connected(), late.connected()
         assert takes(two, "two")
-        assert LANE_BYTES * 0.4 < babble(babbler, "babbler") < LANE_BYTES * 0.55
+        assert LANE_BYTES * 0.4 < babble(babbler, "babbler", 180) < LANE_BYTES * 0.55
         assert takes(two, "two", 40)
         assert takes(late, "late", 20)
         assert babbler.silent(0.3), "it waits on, and is not thrown out"
@@ -83,7 +87,7 @@ def test_a_share_that_is_set_holds_a_single_device_and_a_restart_does_not_renew_
     gateway = shared(new_gateway, "device_share = 20")
     with Wire(gateway.port, "babbler") as babbler:
         babbler.connected()
-        taken = babble(babbler, "babbler")
+        taken = babble(babbler, "babbler", 100)
     assert LANE_BYTES * 0.15 < taken < LANE_BYTES * 0.22
     gateway.kill()
     gateway.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -10,13 +9,13 @@ import time
 import pytest
 from confluent_kafka import KafkaException
 
+from tests.support.effort import EFFORT, seed
 from tests.support.kafka.cluster import Cluster
 from tests.support.kafka.ledger import exactly_once_in_order, numbers_by_device
 
 DEVICES = [f"dev-{number:05d}" for number in range(20)]
-# For minutes, and with other luck: BUSBRIDGE_CHAOS_S=300 BUSBRIDGE_CHAOS_SEED=23 ./dev test tests/kafka/test_cluster.py
-CHAOS_S = float(os.environ.get("BUSBRIDGE_CHAOS_S", "30"))
-SEED = int(os.environ.get("BUSBRIDGE_CHAOS_SEED", "7"))
+CHAOS_S = 30 * EFFORT
+SEED = seed(7)
 
 
 class Chaos(threading.Thread):

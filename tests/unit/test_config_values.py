@@ -96,18 +96,24 @@ def test_what_is_no_address(text: str) -> None:
         split_address(text)
 
 
+def _keep(place: Path, content: bytes) -> None:
+    """A secret, for its owner alone: others are refused."""
+    place.write_bytes(content)
+    place.chmod(0o600)
+
+
 def test_a_secret_is_what_its_file_says_without_the_line_end(tmp_path: Path) -> None:
-    (tmp_path / "password").write_text(" two words \r\n")
+    _keep(tmp_path / "password", b" two words \r\n")
     assert secret(tmp_path / "password", {}) == " two words "
 
 
 def test_a_secret_is_also_looked_for_among_systemds_credentials(tmp_path: Path) -> None:
     credentials = tmp_path / "credentials"
     credentials.mkdir()
-    (credentials / "password").write_text("from systemd\n")
+    _keep(credentials / "password", b"from systemd\n")
     environ = {"CREDENTIALS_DIRECTORY": str(credentials)}
     assert secret(tmp_path / "password", environ) == "from systemd"
-    (tmp_path / "password").write_text("from the file\n")
+    _keep(tmp_path / "password", b"from the file\n")
     assert secret(tmp_path / "password", environ) == "from the file"
     assert secret_path(tmp_path / "none", environ) == tmp_path / "none"
 
@@ -115,10 +121,10 @@ def test_a_secret_is_also_looked_for_among_systemds_credentials(tmp_path: Path) 
 def test_a_secret_that_cannot_be_read_says_where_and_why(tmp_path: Path) -> None:
     with pytest.raises(SecretError, match="none cannot be read: No such file"):
         secret(tmp_path / "none", {})
-    (tmp_path / "empty").write_text("\n")
+    _keep(tmp_path / "empty", b"\n")
     with pytest.raises(SecretError, match="is empty"):
         secret(tmp_path / "empty", {})
-    (tmp_path / "binary").write_bytes(b"\xff\xfehunter2")
+    _keep(tmp_path / "binary", b"\xff\xfehunter2")
     with pytest.raises(SecretError, match="not UTF-8") as caught:
         secret(tmp_path / "binary", {})
     assert "hunter2" not in str(caught.value)

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import struct
@@ -17,6 +18,7 @@ from pathlib import Path
 from tests.support.kafka.fetch import java, libraries
 
 _START_LIMIT_S = 60.0
+_PORTS = range(10_000, 32_000)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 # ApiVersions, version 0: key 18, correlation id 1, no client id (the smallest request that every broker answers).
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
@@ -27,11 +29,16 @@ class BrokerError(Exception):
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A TCP port of the loopback interface that nobody listens on.
+
+    It is below those that the kernel gives to outgoing connections (ip(7), ip_local_port_range), of which other tests
+    make many until somebody listens here.
+    """
+    while True:
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            port = secrets.choice(_PORTS)
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def new_cluster_id() -> str:
