@@ -128,6 +128,7 @@ def test_one_key_in_pem_needs_no_name(tmp_path: Path) -> None:
         (json.dumps({"keys": [{**EC.as_dict(private=False), "use": "enc"}]}).encode(), "no key in it"),
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "neither a JWKS nor"),
     ],
+    ids=["empty", "no-keys", "a-list", "symmetric", "for-encryption", "broken-pem"],
 )
 def test_a_file_that_is_of_no_use_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "keys"
