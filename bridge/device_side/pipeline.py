@@ -349,8 +349,7 @@ class Pipeline:
             self._refuse(connection, message, Reason.QUOTA_EXCEEDED, str(error))
             return True
         except (BadPatch, RecordTooLarge) as error:
-            _log.warning("refused device=%s peer=%s topic=%s: %s", way.device, connection.peer, message.topic, error)
-            connection.acknowledge(message, Reason.PAYLOAD_FORMAT_INVALID)
+            self._refuse(connection, message, Reason.PAYLOAD_FORMAT_INVALID, str(error))
             return True
         if way.account is not None:
             way.account.add(lane.writer.appended_bytes - before)

@@ -12,6 +12,7 @@ from bridge.log.record import DESIRED, encode, encode_context
 from tests.interop.conftest import NewGateway
 from tests.interop.gateway import NO_SINK, Gateway, wait_until
 from tests.interop.paho_device import V5, V311, Device
+from tests.interop.wire import Wire
 from tests.unit.log.lane import LOG_ID
 from tests.unit.log.lane import Lane as Log
 
@@ -37,6 +38,15 @@ def test_a_report_that_is_none_is_refused_and_said_so(broker: Gateway, bad: byte
         assert device.publish("devices/bad-reports/state/reported", bad, 1) == 0x99
         assert device.publish("devices/bad-reports/state/reported", b'{"a":1}', 1) == 0
     assert "refused device=bad-reports " in broker.log()
+
+
+def test_a_report_that_is_none_is_not_acknowledged_to_who_could_not_hear_why(broker: Gateway) -> None:
+    with Wire(broker.port, "old-reports") as wire:
+        wire.connected()
+        wire.publish("devices/old-reports/state/reported", b"nonsense", 1, 1)
+        with pytest.raises(ConnectionError):
+            wire.receive()
+    assert "refused device=old-reports " in broker.log()
 
 
 def test_presence_through_a_device_s_day(broker: Gateway) -> None:
