@@ -108,11 +108,10 @@ def test_transaction_that_timed_out_is_no_other_gateway(kafka, make_site, read):
         time.sleep(1.2 if caught else 0)  # longer than a transaction may be open, shorter than a request may take
         bus.signal(signal.SIGCONT)
         site.wait()
-        if caught:
+        if site.said("longer than kafka.transaction_timeout"):  # (one that was caught may have been about to end)
             break
     else:
-        raise AssertionError("it was never in a transaction")
-    assert site.said("longer than kafka.transaction_timeout")
+        raise AssertionError("no transaction of its timed out")
     assert bus.health.state == "connected"
     assert exactly_once_in_order(read(kafka.address, site.topic), site.feed.written)
 
