@@ -145,7 +145,7 @@ def export(
       busbridge certs export devices/plc-7.pem --out plc-7.p12 --password-file secret
     """
     from bridge.security.pkcs12 import BundleError, pkcs12
-    from bridge.security.revocations import replace
+    from bridge.security.replaced_file import replace
 
     with plainly(BundleError):
         if password_file is not None:

@@ -19,8 +19,9 @@ from cryptography import x509
 
 from bridge.security.identity import check_device_id
 from bridge.security.pki import Authority, Validity, pem
+from bridge.security.replaced_file import replace
 from bridge.security.request import Request
-from bridge.security.revocations import Reason, RevocationError, Revocations, replace
+from bridge.security.revocations import Reason, RevocationError, Revocations
 
 CA, CA_KEY, CRL, INDEX = "ca.pem", "ca.key", "crl.pem", "issued.jsonl"
 CLIENT_CA = "client-ca.pem"
@@ -130,9 +131,7 @@ class CaDirectory:
             IdentityError: a name does not do as a device id.
             OSError: the disk refuses.
         """
-        paths = [out / f"{check_device_id(device)}.pem" for device in devices]
-        if len(set(paths)) != len(paths):
-            raise CaError("a device is named twice")
+        paths = _paths(out, [check_device_id(device) for device in devices])
         _refuse_existing(paths)
         out.mkdir(parents=True, exist_ok=True, mode=0o700)
         for device, path in zip(devices, paths, strict=True):
@@ -152,9 +151,7 @@ class CaDirectory:
             CaError: a file exists (unless `renewing`), or a device is named twice.
             OSError: the disk refuses.
         """
-        paths = [out / f"{request.device}.pem" for request in requests]
-        if len(set(paths)) != len(paths):
-            raise CaError("a device is named twice")
+        paths = _paths(out, [request.device for request in requests])
         if not renewing:
             _refuse_existing(paths)
         out.mkdir(parents=True, exist_ok=True)
@@ -267,6 +264,14 @@ def _entry(name: str, use: Use, certificate: x509.Certificate) -> Issued:
 def _hex(serial: int) -> str:
     text = f"{serial:X}"
     return text.zfill(len(text) + len(text) % 2)
+
+
+def _paths(out: Path, devices: Sequence[str]) -> list[Path]:
+    """Where each device's certificate goes. Raises CaError."""
+    paths = [out / f"{device}.pem" for device in devices]
+    if len(set(paths)) != len(paths):
+        raise CaError("a device is named twice")
+    return paths
 
 
 def _refuse_existing(paths: Iterable[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal
 from cryptography import x509
 
 from bridge.security.pki import Authority
+from bridge.security.replaced_file import replace
 
 Reason = Literal["unspecified", "keyCompromise", "superseded", "cessationOfOperation", "affiliationChanged"]
 """Why (RFC 5280 §5.3.1), as OpenSSL writes it."""
@@ -69,19 +69,3 @@ class Revocations:
             return self._list.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
         except x509.ExtensionNotFound:
             return 0
-
-
-def replace(path: Path, mode: int, content: bytes) -> None:
-    """Put `content` in the place of `path` in one step, on the disk before this returns. Raises OSError."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from bridge.credentials import PublicSecret, refuse_if_public
 from bridge.security.identity import IdentityError, check_device_id
+from bridge.security.replaced_file import replace
 
 _ITERATIONS, _LANES, _MEMORY_KIB = 2, 1, 19 * 1024
 """The least that OWASP's Password Storage Cheat Sheet names: a fleet comes back at once after a power cut."""
@@ -102,17 +103,8 @@ def put_user(path: Path, name: str, phc: str) -> bool:
     known = there and name in read_users(path)
     lines = path.read_text(encoding="utf-8").splitlines() if there else []
     kept = [line for line in lines if line.strip().rpartition(":")[0] != name]
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        if there:  # the service reads it by its group
-            was = path.stat()
-            os.fchown(file.fileno(), was.st_uid, was.st_gid)
-            os.fchmod(file.fileno(), was.st_mode & 0o777)
-        file.writelines(f"{line}\n" for line in [*kept, f"{name}:{phc}"])
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    text = "".join(f"{line}\n" for line in [*kept, f"{name}:{phc}"])
+    replace(path, 0o600, text.encode(), like=path.stat() if there else None)  # (the service reads it by its group)
     return known
 
 
