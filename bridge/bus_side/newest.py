@@ -13,6 +13,7 @@ import msgspec
 
 from bridge.bus_side.sink import LaneBatch, Sink, Written
 from bridge.bus_side.sketch import sketch_of, without_ground
+from bridge.bus_side.stage import Stage
 from bridge.bus_side.topic_tail import Taken, TopicTail
 from bridge.config import Kafka
 from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, Record, RecordError, decode_context
@@ -57,21 +58,13 @@ class NewestDocuments:
         self._made_ms[topic, record.key or b""] = None if own else record.timestamp
 
 
-class OnlyNewest:
+class OnlyNewest(Stage):
     """A sink that leaves out documents that are not the newest (see `sink.Sink`), or all, without a `newest`."""
 
     def __init__(self, inner: Sink, newest: NewestDocuments | None) -> None:
+        super().__init__(inner)
         self.left_out = 0
-        self._inner = inner
         self._newest = newest
-
-    @property
-    def holds_positions(self) -> bool:
-        return self._inner.holds_positions
-
-    async def start(self, lanes: Sequence[str], log_id: bytes) -> dict[str, int]:
-        """See `Sink.start`."""
-        return await self._inner.start(lanes, log_id)
 
     async def write(self, batches: Sequence[LaneBatch]) -> Written:
         """See `Sink.write`."""
@@ -80,13 +73,9 @@ class OnlyNewest:
         self.left_out += len(outdated)
         return written
 
-    async def probe(self) -> None:
-        """See `Sink.probe`."""
-        await self._inner.probe()
-
     async def stop(self) -> None:
         """See `Sink.stop`."""
-        await self._inner.stop()
+        await super().stop()
         if self._newest is not None:
             await self._newest.close()
 

@@ -17,12 +17,13 @@ from bridge.bus_side.judge import Judge
 from bridge.bus_side.known import Known, News
 from bridge.bus_side.sink import LaneBatch, Sink, SinkAway, Written
 from bridge.bus_side.sketch import swept
+from bridge.bus_side.stage import Stage
 from bridge.log.record import DOCUMENT, EVENT, KNOWN, TOMBSTONE, encode, encode_context
 
 _log = logging.getLogger(__name__)
 
 
-class Settled:
+class Settled(Stage):
     """See `sink.Sink`."""
 
     def __init__(
@@ -43,20 +44,12 @@ class Settled:
         instant: the time so many seconds ago, RFC 3339 in UTC with milliseconds.
         sweep_margin_s: what clocks may differ; None: devices of dead gateways are left as they are.
         """
-        self._inner = inner
+        super().__init__(inner)
         self._known = known
         self._judge = judge
         self._tell = tell
         self._instant = instant
         self._sweep_margin_s = sweep_margin_s
-
-    @property
-    def holds_positions(self) -> bool:
-        return self._inner.holds_positions
-
-    async def start(self, lanes: Sequence[str], log_id: bytes) -> dict[str, int]:
-        """See `Sink.start`."""
-        return await self._inner.start(lanes, log_id)
 
     async def write(self, batches: Sequence[LaneBatch]) -> Written:
         """See `Sink.write`."""
@@ -77,13 +70,13 @@ class Settled:
 
     async def probe(self) -> None:
         """See `Sink.probe`; and hears what others have written meanwhile."""
-        await self._inner.probe()
+        await super().probe()
         await self._known.refresh()
         await self._hear(())
 
     async def stop(self) -> None:
         """See `Sink.stop`."""
-        await self._inner.stop()
+        await super().stop()
         await self._known.close()
 
     async def _hear(self, asked: Iterable[str]) -> None:

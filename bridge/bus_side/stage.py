@@ -1,0 +1,35 @@
+"""Stage: a sink before another one, which passes everything on. What a stage does otherwise it says itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bridge.bus_side.sink import LaneBatch, Sink, Written
+
+
+class Stage:
+    """See `sink.Sink`."""
+
+    def __init__(self, inner: Sink) -> None:
+        """`inner`: what stands behind it."""
+        self._inner = inner
+
+    @property
+    def holds_positions(self) -> bool:
+        return self._inner.holds_positions
+
+    async def start(self, lanes: Sequence[str], log_id: bytes) -> dict[str, int]:
+        """See `Sink.start`."""
+        return await self._inner.start(lanes, log_id)
+
+    async def write(self, batches: Sequence[LaneBatch]) -> Written:
+        """See `Sink.write`."""
+        return await self._inner.write(batches)
+
+    async def probe(self) -> None:
+        """See `Sink.probe`."""
+        await self._inner.probe()
+
+    async def stop(self) -> None:
+        """See `Sink.stop`."""
+        await self._inner.stop()
