@@ -111,7 +111,7 @@ def list_issued(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """List what the CA has issued: id, use, serial number, end, and whether it is valid, expired or revoked.
+    """List what the CA has issued: id, use, serial number, end, whether it is valid, expired or revoked, and its OUs.
 
     \b
     Examples:
@@ -130,7 +130,7 @@ def list_issued(
         limit = now + timedelta(days=expiring)
         issued = [entry for entry in issued if entry.state(revoked, now) == "valid" and entry.not_after <= limit]
     rows = _rows(issued, revoked)
-    print_rows(("id", "use", "serial", "not_after", "state"), rows, as_json=as_json)
+    print_rows(("id", "use", "serial", "not_after", "state", "ou"), rows, as_json=as_json)
 
 
 def _rows(issued: Sequence[Issued], revoked: frozenset[str]) -> list[tuple[str, ...]]:
@@ -138,6 +138,13 @@ def _rows(issued: Sequence[Issued], revoked: frozenset[str]) -> list[tuple[str, 
 
     now = datetime.now(UTC)
     return [
-        (entry.id, entry.use, entry.serial, f"{entry.not_after:%Y-%m-%dT%H:%M:%SZ}", entry.state(revoked, now))
+        (
+            entry.id,
+            entry.use,
+            entry.serial,
+            f"{entry.not_after:%Y-%m-%dT%H:%M:%SZ}",
+            entry.state(revoked, now),
+            ", ".join(entry.units),
+        )
         for entry in issued
     ]

@@ -16,6 +16,14 @@ PROGRESS_FROM = 50
 """Certificates from which on a progress bar is worth its flicker."""
 
 Directory = Annotated[Path, typer.Option("--dir", help="The CA's directory, with ca.pem and ca.key.")]
+Unit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ou",
+        metavar="ROLE",
+        help="An organizational unit in the certificate: a role of `acl.roles`; may be repeated.",
+    ),
+]
 Days = Annotated[float | None, typer.Option(min=0.01, help="How long they hold; five years if left out.")]
 
 
@@ -24,6 +32,7 @@ def issue(
     devices: Annotated[list[str] | None, typer.Argument(metavar="DEVICE", help="Device ids.")] = None,
     count: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Make so many, named by --pattern.")] = None,
     pattern: Annotated[str, typer.Option(help="The device id for number 1, 2, …")] = "dev-%05d",
+    unit: Unit = None,
     days: Days = None,
     directory: Directory = Path("certs"),
 ) -> None:
@@ -36,6 +45,7 @@ def issue(
     Examples:
       busbridge certs issue plc-7 pump-3 --out devices
       busbridge certs issue --count 500 --pattern 'dev-%05d' --out devices
+      busbridge certs issue panel-1 --ou Operations --out devices
     """
     from bridge.security.ca_directory import CaDirectory, CaError
     from bridge.security.identity import IdentityError
@@ -43,8 +53,8 @@ def issue(
 
     names = _names(devices or [], count or 0, pattern)
     validity = None if days is None else Validity.days(days)
-    with plainly(CaError), plainly(IdentityError, code=USAGE), _progress(len(names)) as advance:
-        CaDirectory.load(directory).issue(names, out, validity, advance)
+    with plainly(CaError), plainly(IdentityError, ValueError, code=USAGE), _progress(len(names)) as advance:
+        CaDirectory.load(directory).issue(names, out, validity, advance, unit or ())
     typer.echo(f"Issued {len(names)} certificate{'s' * (len(names) != 1)} in {out}.")
 
 
@@ -52,14 +62,21 @@ def sign(
     requests: Annotated[list[Path], typer.Argument(metavar="REQUEST", help="Certificate requests, PEM or DER.")],
     out: Annotated[Path, typer.Option(help="Where ID.pem is written for each: certificate and CA, no key.")],
     device: Annotated[str | None, typer.Option("--id", help="The device id, whatever the request says.")] = None,
-    renew: Annotated[bool, typer.Option("--renew", help="Write in the place of an older certificate.")] = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Write in the place of an older certificate; its OUs are kept.")
+    ] = False,
+    unit: Unit = None,
+    requested: Annotated[
+        bool, typer.Option("--ou-as-requested", help="Grant the OUs that the requests ask for: look at them first.")
+    ] = False,
     days: Days = None,
     directory: Directory = Path("certs"),
 ) -> None:
     """Sign certificate requests (PKCS #10), so that a device's private key never leaves the device.
 
     The device id is the request's common name, or its URI urn:busbridge:device:ID. What else a request asks for is not
-    granted: the certificate is for a device of this site and for nothing else.
+    granted: the certificate is for a device of this site and for nothing else. Organizational units may be roles, so
+    they are yours to give (--ou), and a request's own only where you say so (--ou-as-requested).
 
     \b
     Example, on the device and then beside the CA:
@@ -74,16 +91,21 @@ def sign(
 
     if device is not None and len(requests) > 1:
         raise Failure("--id names one device, and there are more requests", USAGE)
-    with plainly(CaError):
+    if unit and requested:
+        raise Failure("--ou says which organizational units; --ou-as-requested says others", USAGE)
+    with plainly(CaError), plainly(ValueError, code=USAGE):
         ca = CaDirectory.load(directory)
+        kept = ca.units() if renew else {}
         read = []
         for path in requests:
             with plainly():
                 data = path.read_bytes()
             try:
-                read.append(read_request(data, device))
+                asked = read_request(data, device)
             except (RequestError, IdentityError) as error:
                 raise Failure(f"{path}: {error}") from error
+            granted = tuple(unit) if unit else kept.get(asked.device, ())
+            read.append(asked if requested else asked._replace(units=granted))
         paths = ca.sign(read, out, None if days is None else Validity.days(days), renewing=renew)
     for written in paths:
         typer.echo(f"signed {written}")
@@ -96,10 +118,13 @@ def renew(
         float | None, typer.Option(metavar="DAYS", min=0, help="Every device whose last certificate ends by then.")
     ] = None,
     server: Annotated[bool, typer.Option("--server", help="The gateway's own: DIR/server.pem and server.key.")] = False,
+    unit: Unit = None,
     days: Days = None,
     directory: Directory = Path("certs"),
 ) -> None:
     """Renew certificates: a new key and a new end, under the same name. The old ones stay good until they end.
+
+    The organizational units (roles) are those of the device's last certificate; --ou says others instead.
 
     A running gateway takes its own renewed certificate into use by itself. A device that keeps its key to itself is
     renewed by `sign --renew`.
@@ -114,10 +139,10 @@ def renew(
     from bridge.security.identity import IdentityError
     from bridge.security.pki import Validity
 
-    if server == bool(devices or expiring is not None):
-        raise Failure("name devices, or say --expiring DAYS, or --server", USAGE)
+    if server == bool(devices or expiring is not None) or (server and unit):
+        raise Failure("name devices, or say --expiring DAYS, or --server (which has no --ou)", USAGE)
     validity = None if days is None else Validity.days(days)
-    with plainly(CaError), plainly(IdentityError, code=USAGE):
+    with plainly(CaError), plainly(IdentityError, ValueError, code=USAGE):
         ca = CaDirectory.load(directory)
         if server:
             new = ca.renew_server(directory / SERVER, directory / SERVER_KEY, validity)
@@ -127,7 +152,7 @@ def renew(
             raise Failure("--out says where the devices' ID.pem are", USAGE)
         names = devices or ca.ending_within(expiring or 0.0)
         with _progress(len(names)) as advance:
-            ca.renew(names, out, validity, advance)
+            ca.renew(names, out, validity, advance, unit)
     typer.echo(f"Renewed {len(names)} certificate{'s' * (len(names) != 1)} in {out}.")
 
 

@@ -18,7 +18,7 @@ import msgspec
 from cryptography import x509
 
 from bridge.security.identity import check_device_id
-from bridge.security.pki import Authority, Validity, pem
+from bridge.security.pki import Authority, Validity, check_units, pem
 from bridge.security.replaced_file import replace
 from bridge.security.request import Request
 from bridge.security.revocations import Reason, RevocationError, Revocations
@@ -46,6 +46,8 @@ class Issued(msgspec.Struct, frozen=True):
     """In hexadecimal, as openssl prints it."""
     issued: datetime
     not_after: datetime
+    units: tuple[str, ...] = ()
+    """The organizational units (OU) in it."""
 
     def state(self, revoked: frozenset[str], now: datetime) -> State:
         """Say what it is worth at `now`, given the revoked serials."""
@@ -121,6 +123,7 @@ class CaDirectory:
         out: Path,
         validity: Validity | None = None,
         progress: Callable[[str], None] = lambda device: None,
+        units: Sequence[str] = (),
     ) -> list[Path]:
         """Write `out/ID.pem` (certificate, CA and key, mode 0600) for each device; `progress(device)` after each.
 
@@ -129,15 +132,17 @@ class CaDirectory:
         Raises:
             CaError: a file exists, or a device is named twice.
             IdentityError: a name does not do as a device id.
+            ValueError: one of `units`, which all of them get, does not do as an OU.
             OSError: the disk refuses.
         """
+        check_units(units)
         paths = _paths(out, [check_device_id(device) for device in devices])
         _refuse_existing(paths)
         out.mkdir(parents=True, exist_ok=True, mode=0o700)
         for device, path in zip(devices, paths, strict=True):
-            credential = self.authority.issue_device(device, validity)
+            credential = self.authority.issue_device(device, validity, units)
             # The index first: a certificate that nobody has is harmless, one that cannot be revoked by name is not.
-            self._record([_entry(device, "device", credential.certificate)])
+            self._record([_entry(device, "device", credential.certificate, units)])
             _write(path, _PRIVATE, credential.bundle_pem())
             progress(device)
         return paths
@@ -147,17 +152,22 @@ class CaDirectory:
     ) -> list[Path]:
         """Write `out/ID.pem` (certificate and CA, no key) for each request; `renewing`: in the place of an older one.
 
+        The organizational units that stand in a request are granted: leave out of it what is not to be.
+
         Raises:
             CaError: a file exists (unless `renewing`), or a device is named twice.
+            ValueError: one of its units does not do as an OU.
             OSError: the disk refuses.
         """
+        for request in requests:
+            check_units(request.units)
         paths = _paths(out, [request.device for request in requests])
         if not renewing:
             _refuse_existing(paths)
         out.mkdir(parents=True, exist_ok=True)
         for request, path in zip(requests, paths, strict=True):
-            signed = self.authority.sign_device(request.device, request.key, validity)
-            self._record([_entry(request.device, "device", signed.certificate)])
+            signed = self.authority.sign_device(request.device, request.key, validity, request.units)
+            self._record([_entry(request.device, "device", signed.certificate, request.units)])
             replace(path, _PUBLIC, pem(signed.certificate, *signed.issuers))
         return paths
 
@@ -183,25 +193,35 @@ class CaDirectory:
         out: Path,
         validity: Validity | None = None,
         progress: Callable[[str], None] = lambda device: None,
+        units: Sequence[str] | None = None,
     ) -> list[Path]:
         """Replace `out/ID.pem` of each device: new certificate, new key. The old one stays good until it ends.
+
+        The organizational units are those of its last certificate, unless `units` says others.
 
         Raises:
             CaError: the CA has never issued a certificate to one of them.
             IdentityError: a name does not do as a device id.
+            ValueError: one of `units` does not do as an OU.
             OSError: the disk refuses.
         """
-        known = {entry.id for entry in self.issued() if entry.use == "device"}
+        check_units(units or ())
+        known = self.units()
         for device in devices:
             if check_device_id(device) not in known:
                 raise CaError(f"{device} has no certificate of this CA to renew; `busbridge certs issue` makes one")
         out.mkdir(parents=True, exist_ok=True, mode=0o700)
         for device in devices:
-            credential = self.authority.issue_device(device, validity)
-            self._record([_entry(device, "device", credential.certificate)])
+            granted = known[device] if units is None else units
+            credential = self.authority.issue_device(device, validity, granted)
+            self._record([_entry(device, "device", credential.certificate, granted)])
             replace(out / f"{device}.pem", _PRIVATE, credential.bundle_pem())
             progress(device)
         return [out / f"{device}.pem" for device in devices]
+
+    def units(self) -> dict[str, tuple[str, ...]]:
+        """Return the organizational units of each device's last certificate. Raises CaError."""
+        return {entry.id: entry.units for entry in self.issued() if entry.use == "device"}
 
     def ending_within(self, days: float) -> list[str]:
         """Return the devices whose last valid certificate ends within so many days. Raises CaError."""
@@ -257,8 +277,9 @@ class CaDirectory:
             file.write(text)
 
 
-def _entry(name: str, use: Use, certificate: x509.Certificate) -> Issued:
-    return Issued(name, use, _hex(certificate.serial_number), datetime.now(UTC), certificate.not_valid_after_utc)
+def _entry(name: str, use: Use, certificate: x509.Certificate, units: Sequence[str] = ()) -> Issued:
+    serial, ends = _hex(certificate.serial_number), certificate.not_valid_after_utc
+    return Issued(name, use, serial, datetime.now(UTC), ends, tuple(units))
 
 
 def _hex(serial: int) -> str:

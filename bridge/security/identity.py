@@ -123,9 +123,9 @@ def device_from_certificate(der: bytes, naming: Naming = USUAL) -> str:
         raise IdentityError(f"its certificate cannot be read: {error}") from error
 
 
-def units_named_in(certificate: x509.Certificate) -> tuple[str, ...]:
+def units_named_in(holder: Holder) -> tuple[str, ...]:
     """Return the organizational units (OU) of its subject, which may be roles."""
-    return _names(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME)
+    return _names(holder, NameOID.ORGANIZATIONAL_UNIT_NAME)
 
 
 def _alternatives(holder: Holder, kind: Literal["san-uri", "san-dns"]) -> list[str]:

@@ -30,6 +30,8 @@ BACKDATE = timedelta(hours=1)
 """What a fresh certificate's beginning lies in the past, for devices whose clock is somewhat behind."""
 COMMON_NAME_MAX_CHARS = 64
 """Of an X.520 common name (RFC 5280 appendix A, ub-common-name); a longer device id goes into a SAN URI."""
+UNIT_MAX_CHARS = 64
+"""Of an organizational unit (RFC 5280 appendix A, ub-organizational-unit-name)."""
 
 _DNS_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\Z")
 
@@ -134,22 +136,30 @@ class Authority:
             raise ValueError("the certificate is not a CA's")
         return cls(Credential(parsed, private, tuple(issuers)))
 
-    def issue_device(self, device: str, validity: Validity | None = None) -> Credential:
+    def issue_device(self, device: str, validity: Validity | None = None, units: Sequence[str] = ()) -> Credential:
         """Make a device's certificate: client authentication only, the device id as its name.
+
+        Args:
+            device: the device id.
+            validity: five years if left out.
+            units: organizational units (OU) of its subject, which may be roles.
 
         Raises:
             IdentityError: `device` does not do as a device id.
+            ValueError: as `check_units`.
         """
         key = _new_key()
-        return Credential(self._device(device, key.public_key(), validity), key, self._chain)
+        return Credential(self._device(device, key.public_key(), validity, units), key, self._chain)
 
-    def sign_device(self, device: str, key: CertificatePublicKeyTypes, validity: Validity | None = None) -> Signed:
+    def sign_device(
+        self, device: str, key: CertificatePublicKeyTypes, validity: Validity | None = None, units: Sequence[str] = ()
+    ) -> Signed:
         """Make the certificate of a device that keeps its private key to itself.
 
         Raises:
-            IdentityError: `device` does not do as a device id.
+            IdentityError, ValueError: as `issue_device`.
         """
-        return Signed(self._device(device, key, validity), self._chain)
+        return Signed(self._device(device, key, validity, units), self._chain)
 
     def issue_server(self, name: str, hosts: Sequence[str] = (), validity: Validity | None = None) -> Credential:
         """Make the listener's certificate, for `hosts` (DNS names and IP addresses) or `default_hosts()`.
@@ -187,12 +197,16 @@ class Authority:
         """What stands above a certificate that this CA signs."""
         return (self.credential.certificate, *self.credential.issuers)
 
-    def _device(self, device: str, key: CertificatePublicKeyTypes, validity: Validity | None) -> x509.Certificate:
+    def _device(
+        self, device: str, key: CertificatePublicKeyTypes, validity: Validity | None, units: Sequence[str]
+    ) -> x509.Certificate:
         check_device_id(device)
         held, usage = validity or Validity.days(DEVICE_DAYS), ExtendedKeyUsageOID.CLIENT_AUTH
+        names = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in check_units(units)]
         if len(device) <= COMMON_NAME_MAX_CHARS:
-            return self._sign(_common_name(device), key, usage, (), held)
-        return self._sign(x509.Name([]), key, usage, (x509.UniformResourceIdentifier(URI_PREFIX + device),), held)
+            named = x509.Name([*names, x509.NameAttribute(NameOID.COMMON_NAME, device)])
+            return self._sign(named, key, usage, (), held)
+        return self._sign(x509.Name(names), key, usage, (x509.UniformResourceIdentifier(URI_PREFIX + device),), held)
 
     def _sign(
         self,
@@ -222,6 +236,20 @@ class Authority:
 def default_hosts() -> tuple[str, ...]:
     """Return the names a gateway is reached by on itself and in its network: loopback and its host name."""
     return ("localhost", socket.gethostname(), "127.0.0.1", "::1")
+
+
+def check_units(units: Sequence[str]) -> Sequence[str]:
+    """Return organizational units that can stand in a certificate.
+
+    Raises:
+        ValueError: one is empty, longer than 64 characters, has characters that cannot be printed, or comes twice.
+    """
+    for unit in units:
+        if not 0 < len(unit) <= UNIT_MAX_CHARS or not unit.isprintable():
+            raise ValueError(f"the OU {unit!r} is not 1 to {UNIT_MAX_CHARS} characters that can be printed")
+    if len(set(units)) != len(units):
+        raise ValueError("an OU is named twice")
+    return units
 
 
 def pem(*certificates: x509.Certificate) -> bytes:

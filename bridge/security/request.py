@@ -1,7 +1,7 @@
 """Certificate requests (PKCS #10, RFC 2986): what a device asks of the CA, so that its private key never leaves it.
 
-Of what a request asks for, only name and key are taken; what the certificate may be used for, and for how long, is the
-CA's to say.
+Of what a request asks for, only name and key are taken, and its organizational units where whoever signs says so; what
+the certificate may be used for, and for how long, is the CA's to say.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-from bridge.security.identity import USUAL, check_device_id
+from bridge.security.identity import USUAL, check_device_id, units_named_in
 
 RSA_BITS_MIN = 2048
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
@@ -28,6 +28,8 @@ class Request(NamedTuple):
 
     device: str
     key: CertificatePublicKeyTypes
+    units: tuple[str, ...] = ()
+    """The organizational units it asks for; roles may hang on them, so they are granted only where somebody says so."""
 
 
 def read_request(data: bytes, device: str | None = None) -> Request:
@@ -48,10 +50,11 @@ def read_request(data: bytes, device: str | None = None) -> Request:
             raise RequestError("its signature is not by the key in it: whoever sent it need not have the private key")
         key = request.public_key()
         name = check_device_id(device) if device is not None else USUAL.device(request, "the request")
+        units = units_named_in(request)
     except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise RequestError(f"not a certificate request that can be read: {error}") from error
     _check_strength(key)
-    return Request(name, key)
+    return Request(name, key, units)
 
 
 def _check_strength(key: object) -> None:

@@ -48,6 +48,12 @@ def secured(gateway: Gateway, certificate: Path, **options: object) -> Wire:
     return Wire(gateway.tls_port, certificate.stem, tls=context, version=5, **options)  # type: ignore[arg-type]
 
 
+def certs(*arguments: object) -> None:
+    command = [sys.executable, "-m", "bridge", "certs", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def answer(wire: Wire, topic: str, packet_id: int) -> int:
     wire.publish(topic, b"x", 1, packet_id)
     kind, body = wire.receive()
@@ -66,6 +72,25 @@ def test_a_certificate_s_unit_is_a_role_and_denials_go_first(gateway: Gateway) -
         assert answer(listening, "news/today", 1) == NOT_ALLOWED
         assert [answer(writing, f"news/{name}", 2) for name in ("today", "locked")] == [0, NOT_ALLOWED]
         assert listening.publication().topic == "news/today"
+
+
+def test_the_role_that_our_own_ca_gave_decides(new_gateway: NewGateway, tmp_path: Path) -> None:
+    gateway = new_gateway(RULES)
+    certs("init", "--dir", tmp_path / "ca")
+    certs("issue", "panel-1", "--ou", "Editors", "--dir", tmp_path / "ca", "--out", tmp_path)
+    certs("issue", "panel-2", "--dir", tmp_path / "ca", "--out", tmp_path)
+    trusted = gateway.config.read_text().replace(f'"{gateway.authority.pem}"', f'"{tmp_path}/ca/ca.pem"')
+    gateway.config.write_text(trusted)
+    members(gateway, "[]")
+    gateway.start()
+    for device, reason in (("panel-1", 0), ("panel-2", NOT_ALLOWED)):
+        with secured(gateway, tmp_path / f"{device}.pem") as wire:
+            wire.connected()
+            assert answer(wire, "news/today", 1) == reason
+    certs("renew", "panel-1", "--dir", tmp_path / "ca", "--out", tmp_path)
+    with secured(gateway, tmp_path / "panel-1.pem") as wire:
+        wire.connected()
+        assert answer(wire, "news/today", 1) == 0
 
 
 def test_a_member_loses_what_the_file_takes_from_it(gateway: Gateway) -> None:

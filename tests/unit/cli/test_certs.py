@@ -110,8 +110,58 @@ def test_sign_revoke_renew_and_what_list_says_of_it(busbridge, tmp_path):
     assert (nobody.returncode, "no valid certificate of nobody" in nobody.stderr) == (1, True)
 
 
+def subject(tmp_path, path):
+    return openssl(tmp_path, "x509", "-in", path, "-noout", "-subject", "-nameopt", "RFC2253").strip()
+
+
+def test_roles_are_given_by_whoever_signs_and_kept_by_whoever_renews(busbridge, tmp_path):
+    assert busbridge("certs", "init", "--dir", "ca").returncode == 0
+    here = ("--dir", "ca", "--out", "d")
+    assert busbridge("certs", "issue", "panel-1", "--ou", "Editors", "--ou", "Night shift", *here).returncode == 0
+    assert subject(tmp_path, "d/panel-1.pem") == "subject=CN=panel-1,OU=Night shift,OU=Editors"
+    assert busbridge("certs", "renew", "panel-1", *here).returncode == 0
+    assert subject(tmp_path, "d/panel-1.pem") == "subject=CN=panel-1,OU=Night shift,OU=Editors"
+    assert busbridge("certs", "renew", "panel-1", "--ou", "Readers", *here).returncode == 0
+    assert subject(tmp_path, "d/panel-1.pem") == "subject=CN=panel-1,OU=Readers"
+    listed = json.loads(busbridge("certs", "list", "--dir", "ca", "--json").stdout)
+    assert [row["ou"] for row in listed] == ["", *["Editors, Night shift"] * 2, "Readers"]
+
+
+def test_a_request_s_roles_are_granted_where_somebody_says_so(busbridge, tmp_path):
+    assert busbridge("certs", "init", "--dir", "ca").returncode == 0
+    openssl(tmp_path, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "plc-7.key")
+    openssl(tmp_path, "req", "-new", "-key", "plc-7.key", "-subj", "/OU=Editors/CN=plc-7", "-out", "plc-7.csr")
+    signing = ("certs", "sign", "plc-7.csr", "--renew", "--dir", "ca", "--out", "d")
+    for more, expected in (
+        ((), "subject=CN=plc-7"),
+        (("--ou-as-requested",), "subject=CN=plc-7,OU=Editors"),
+        ((), "subject=CN=plc-7,OU=Editors"),
+        (("--ou", "Readers"), "subject=CN=plc-7,OU=Readers"),
+    ):
+        done = busbridge(*signing, *more)
+        assert done.returncode == 0, done.stderr
+        assert subject(tmp_path, "d/plc-7.pem") == expected
+    assert busbridge(*signing, "--ou", "a", "--ou-as-requested").returncode == 2
+
+
+@pytest.mark.parametrize("units", [("",), ("x" * 65,), ("a\nb",), ("a", "a")])
+def test_an_ou_that_cannot_be_one_is_named_before_anything_is_made(busbridge, tmp_path, units):
+    busbridge("certs", "init", "--dir", "ca")
+    done = busbridge("certs", "issue", "a", *(f"--ou={unit}" for unit in units), "--dir", "ca", "--out", "d")
+    assert (done.returncode, " OU " in done.stderr) == (2, True)
+    assert not (tmp_path / "d").exists()
+
+
 @pytest.mark.parametrize(
-    "arguments", [(), ("plc-7", "--server"), ("plc-7",), ("--expiring", "3", "--server"), ("--expiring", "3")]
+    "arguments",
+    [
+        (),
+        ("plc-7", "--server"),
+        ("plc-7",),
+        ("--expiring", "3", "--server"),
+        ("--expiring", "3"),
+        ("--server", "--ou", "Editors"),
+    ],
 )
 def test_renew_says_what_it_needs(busbridge, arguments):
     busbridge("certs", "init", "--dir", "ca")
