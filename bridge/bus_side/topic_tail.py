@@ -34,12 +34,24 @@ Taken = ConsumerRecord[bytes | None, bytes | None]
 class TopicTail:
     """One topic, every partition, as `read_committed`. Belongs to one event loop."""
 
-    def __init__(self, kafka: Kafka, topic: str, take: Callable[[Taken], None]) -> None:
-        """`take` gets each record, in the order of its partition."""
+    def __init__(
+        self,
+        kafka: Kafka,
+        topic: str,
+        take: Callable[[Taken], None],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """Args:
+        take: gets each record, in the order of its partition.
+        progress: while a reading goes on, how many offsets of how many are behind it.
+        """
         self._access = Access(kafka)
         self._limit_s = kafka.request_timeout * _LIMITS
         self._topic = topic
         self._take = take
+        self._progress = progress
+        self.partitions = 0
+        """Of the topic, as of the last refresh; 0: there is no such topic."""
         self._consumer: Any = None
         self._lookup: Any = None
         """For single records: the other one waits at the end of the topic, and is slow to turn back."""
@@ -118,15 +130,18 @@ class TopicTail:
             known = len(consumer.partitions_for_topic(self._topic) or ()) if consumer.assignment() else 0
             if not consumer.assignment() or known > len(consumer.assignment()):
                 await self._assign(consumer)
+            self.partitions = len(consumer.assignment())
             ends = await consumer.end_offsets(consumer.assignment())
-            behind = {partition for partition, end in ends.items() if await consumer.position(partition) < end}
+            behind = await _behind(consumer, ends)
+        total = sum(behind.values())
         while behind:
             async with asyncio.timeout(self._limit_s):
                 taken = await consumer.getmany(timeout_ms=_POLL_MS)
-                behind = {partition for partition in behind if await consumer.position(partition) < ends[partition]}
+                behind = await _behind(consumer, {partition: ends[partition] for partition in behind})
             for records in taken.values():
                 for record in records:
                     self._take(record)
+            self._progress(total - sum(behind.values()), total)
 
     async def _assign(self, consumer: Any) -> None:
         """No partitions: there is no such topic, so nothing newer either. More than before: all are read again."""
@@ -136,3 +151,9 @@ class TopicTail:
         while not (partitions := consumer.partitions_for_topic(self._topic)):  # noqa: ASYNC110 - no event for it
             await asyncio.sleep(_POLL_MS / 1000)
         consumer.assign([TopicPartition(self._topic, partition) for partition in sorted(partitions)])
+
+
+async def _behind(consumer: Any, ends: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+    """Partitions that have not been read to their ends, and how many offsets are left of each."""
+    left = {partition: end - await consumer.position(partition) for partition, end in ends.items()}
+    return {partition: count for partition, count in left.items() if count > 0}

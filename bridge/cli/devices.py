@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from bridge.cli.devices_list import list_devices
 from bridge.cli.devices_send import send
+from bridge.cli.devices_show import show
 from bridge.cli.failure import FAILED, USAGE, Failure, plainly
 from bridge.cli.loading import load_config
 from bridge.cli.queue_source import quiet_log
@@ -24,6 +26,8 @@ Answer = TypeVar("Answer")
 def commands() -> typer.Typer:
     """Return the command group."""
     group = typer.Typer(no_args_is_help=True, help="Device documents in the state topic.")
+    group.command("list")(list_devices)
+    group.command("show")(show)
     group.command("sweep")(sweep)
     group.command("remove")(remove)
     group.command("send")(send)

@@ -1,0 +1,133 @@
+"""Where device documents are looked at: the state topic, from its beginning to its end and then to each new end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+
+import typer
+
+from bridge.belief import Belief, believed
+from bridge.cli.cluster import configured
+from bridge.cli.device_row import Row
+from bridge.cli.failure import USAGE, Failure, plainly
+from bridge.cli.queue_source import progress, quiet_log
+
+if TYPE_CHECKING:
+    from bridge.bus_side.roster import Roster
+
+Answer = TypeVar("Answer")
+Topic = Annotated[
+    str | None, typer.Option("--topic", help="The state topic; else as the configuration says, or device-state.")
+]
+Margin = Annotated[
+    float | None,
+    typer.Option(min=0, help="Seconds that clocks may differ: a lease is over so long after its end; else as "
+    "state.sweep_margin says."),
+]  # fmt: skip
+_PROGRESS_FROM = 20_000
+"""Records from which on a progress bar is worth its flicker."""
+
+
+class Place(Protocol):
+    """What there is to be seen of devices, and of gateways."""
+
+    name: str
+    """In messages."""
+
+    @property
+    def documents(self) -> Mapping[str, bytes]:
+        """Of devices, by id."""
+
+    async def refresh(self) -> set[str]:
+        """Looks again; the devices whose documents are others now, or gone. Raises FleetError."""
+
+    def belief(self, row: Row) -> Belief:
+        """What may be believed of a device now."""
+
+
+class StateTopic:
+    """See `Place`."""
+
+    def __init__(self, roster: Roster, name: str, margin_s: float) -> None:
+        self.name = name
+        self._roster = roster
+        self._margin_s = margin_s
+
+    @property
+    def documents(self) -> Mapping[str, bytes]:
+        return self._roster.documents
+
+    async def refresh(self) -> set[str]:
+        return await self._roster.refresh()
+
+    def belief(self, row: Row) -> Belief:
+        from bridge.bus_side.gap import rfc3339
+
+        before = rfc3339(time.time_ns() - int(self._margin_s * 1e9))
+        return believed(row.presence, self._roster.lives.get(row.gateway), before)
+
+
+def look(
+    config: Path | None,
+    server: str | None,
+    topic: str | None,
+    margin_s: float | None,
+    wanted: Callable[[str], bool],
+    work: Callable[[Place], Coroutine[Any, Any, Answer]],
+) -> Answer:
+    """What the work makes of the state topic, which has been read once by then.
+
+    Raises:
+        Failure: it cannot be read, and why.
+    """
+    from bridge.bus_side.fleet import FleetError
+    from bridge.bus_side.roster import Roster
+    from bridge.config import State
+
+    settings, whence = configured(config, server)
+    if settings.state is None and topic is None:
+        raise Failure(f"{whence} has no [state]: which topic has the documents? (--topic)", USAGE)
+    state = settings.state or State()
+    assert settings.kafka is not None
+    kafka, name = settings.kafka, topic or state.topic
+    noise = quiet_log("devices")
+
+    async def run() -> Answer:
+        with _bar() as advance:
+            roster = Roster(kafka, name, noise, wanted=wanted, progress=advance)
+            try:
+                await roster.refresh()
+            except BaseException:
+                await roster.close()
+                raise
+        try:
+            servers = ", ".join(kafka.bootstrap_servers)
+            margin = state.sweep_margin if margin_s is None else margin_s
+            return await work(StateTopic(roster, f"the topic {name!r} of Kafka at {servers}", margin))
+        finally:
+            await roster.close()
+
+    with plainly(FleetError):
+        return asyncio.run(run())
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """On stderr, where that is a terminal and the topic is not small."""
+    with ExitStack() as stack:
+        advance: list[Callable[[int], None]] = []
+        behind = [0]
+
+        def tell(done: int, total: int) -> None:
+            if not advance:
+                advance.append(stack.enter_context(progress(total, "reading documents", at_least=_PROGRESS_FROM)))
+            advance[0](done - behind[0])
+            behind[0] = done
+
+        yield tell
+        advance[:] = [lambda done: None]

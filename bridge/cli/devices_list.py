@@ -1,0 +1,87 @@
+"""`busbridge devices list`: what the bus knows of every device, and what of it may be believed now."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from bridge.belief import Belief
+from bridge.cli.cluster import ConfigFile, Server
+from bridge.cli.device_row import COLUMNS, Asked, Row, row_of, summary, with_belief
+from bridge.cli.device_view import Margin, Place, Topic, look
+from bridge.cli.output import table_lines, until_the_reader_goes
+
+Patterns = Annotated[
+    list[str] | None, typer.Argument(metavar="[DEVICE]...", help="Ids, with * and ? as in a shell; none: all.")
+]
+Listed = tuple[str, Row, Belief]
+
+
+def list_devices(
+    devices: Patterns = None,
+    config: ConfigFile = None,
+    kafka: Server = None,
+    topic: Topic = None,
+    margin: Margin = None,
+    online: Annotated[bool, typer.Option("--online", help="Those that are there.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Those that are not.")] = False,
+    unknown: Annotated[bool, typer.Option("--unknown", help="Those of which nobody knows, by the lease.")] = False,
+    gateway: Annotated[
+        list[str] | None, typer.Option("--gateway", metavar="ID", help="Those of this gateway; may be repeated.")
+    ] = None,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="Those that do not report yet what is desired of them.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print whole documents, one a line.")] = False,
+) -> None:
+    """List devices: whether they are there, as it may be believed now; since when, where, and what is pending.
+
+    A document that says `online` is believed as long as its gateway's lease holds (docs/device-state.md).
+
+    \b
+    Examples:
+      busbridge devices list --config /etc/busbridge/busbridge.toml
+      busbridge devices list --kafka kafka-1:9092 --unknown --gateway gw-007
+      busbridge devices list 'press-*' --config gw.toml --json | jq .reported.state.firmware
+    """
+    states = {"online": online, "offline": offline, "unknown": unknown}
+    asked = Asked(
+        tuple(devices or ()),
+        frozenset(state for state, wanted in states.items() if wanted),
+        frozenset(gateway or ()),
+        pending,
+    )
+
+    async def work(place: Place) -> None:
+        with until_the_reader_goes():
+            _print(place, asked, as_json=as_json)
+
+    look(config, kafka, topic, margin, asked.of_name(), work)
+
+
+def _print(place: Place, asked: Asked, *, as_json: bool) -> None:
+    found = list(_found(place, asked))
+    if as_json:
+        for device, _, belief in found:
+            print(with_belief(place.documents[device], belief).decode())
+        return
+    for line in table_lines(COLUMNS, [row.cells(device, belief) for device, row, belief in found]):
+        print(line)
+    typer.echo(_count(found), err=True)
+
+
+def _found(place: Place, asked: Asked) -> Iterator[Listed]:
+    """By id."""
+    for device in sorted(place.documents):
+        row = row_of(place.documents[device])
+        belief = place.belief(row)
+        if asked.takes(row, belief):
+            yield device, row, belief
+
+
+def _count(found: list[Listed]) -> str:
+    states = Counter(belief.state for _, _, belief in found)
+    return summary(states, [row.gateway for _, row, _ in found if row.gateway])
