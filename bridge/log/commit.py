@@ -39,6 +39,7 @@ class Batch:
     def __init__(self) -> None:
         self.records: list[bytes] = []
         self.tokens: list[object] = []
+        """Of the records that have one."""
         self.effects: list[object] = []
         self.size = 0
         """Of the records, bytes; known when the batch is handed over."""
@@ -119,11 +120,11 @@ class Committer:
         """
         with self._accounts:
             self.committed_bytes += size
-            fresh = self._settings.segment_bytes - PAGE_BYTES - self._checkpoint_frame_bytes
-            rooms = [self._segment.room] if self._segment is not None else []
-            rooms += [fresh] * self._spares.ready
-            *earlier, last = rooms or [0]
-            room = sum(max(0, room - self.largest_frame) for room in earlier) + max(0, last - _FRAMES_MARGIN)
+            segment, ready, lost = self._segment, self._spares.ready, self.largest_frame
+            room = 0 if segment is None else max(0, segment.room - (lost if ready else _FRAMES_MARGIN))
+            if ready:
+                fresh = self._settings.segment_bytes - PAGE_BYTES - self._checkpoint_frame_bytes
+                room += (ready - 1) * max(0, fresh - lost) + max(0, fresh - _FRAMES_MARGIN)
             if self.bound >= 0:
                 self.bound = self.committed_bytes + room
 
@@ -158,11 +159,10 @@ class Committer:
         return batch
 
     def _more(self, deadline: float) -> Batch | None:
+        if not deadline and self.batches.empty():  # there is no other thread that could take what is there
+            return None
         try:
-            if deadline:
-                batch = self.batches.get(timeout=max(0.0, deadline - time.monotonic()))
-            else:
-                batch = self.batches.get_nowait()
+            batch = self.batches.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
             return None
         self._ending = batch is None
@@ -184,10 +184,10 @@ class Committer:
         self.largest_frame = max(self.largest_frame, size)
         self.committed += len(batch.records)
         self.account(batch.size)
-        self._on_commit([token for token in batch.tokens if token is not None], self.committed)
+        self._on_commit(batch.tokens, self.committed)
         return True
 
-    def _frame(self, seed: int, batch: Batch, cipher: SegmentCipher | None) -> tuple[bytes, bytes]:
+    def _frame(self, seed: int, batch: Batch, cipher: SegmentCipher | None) -> tuple[bytes, ...]:
         return encode_frame(seed, self.committed, len(batch.records), self._identity.boot_id, batch.records, cipher)
 
     def _open_segment(self, batch: Batch) -> int | None:

@@ -35,10 +35,10 @@ class SegmentCipher:
     def __init__(self, key: bytes) -> None:
         self._aead = AESGCM(key)
 
-    def seal(self, head: bytes, records: Iterable[bytes]) -> bytes:
+    def seal(self, head: bytes, records: bytes) -> bytes:
         """Nonce, encrypted records and tag; `head`: of the frame, all but its CRC, which the tag covers too."""
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._aead.encrypt(nonce, b"".join(records), head)
+        return nonce + self._aead.encrypt(nonce, records, head)
 
     def open(self, data: bytes, frame: Frame) -> bytes:
         """The records of a frame in `data`.

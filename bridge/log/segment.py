@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -41,6 +40,8 @@ FRAME_BYTES: Final = _FRAME.size
 """Of the frame's own head: 40."""
 _COVERED_FROM: Final = 4
 _SEQ_AT: Final = 16
+_PADDING: Final = tuple(bytes(-size % ALIGN) for size in range(ALIGN))
+"""By the size of what has to end at a multiple of ALIGN, modulo ALIGN."""
 _KEEP_GIL: Final = -1
 """A CRC takes microseconds; giving the GIL up for it may take milliseconds to get it back."""
 
@@ -166,7 +167,7 @@ def aligned(offset: int) -> int:
 class Seal(Protocol):
     """What encrypts a frame's records (`queue_key.SegmentCipher`)."""
 
-    def seal(self, head: bytes, records: Iterable[bytes]) -> bytes:
+    def seal(self, head: bytes, records: bytes) -> bytes:
         """The records and `head` as they can be opened again, SEAL_BYTES longer than the records."""
 
 
@@ -181,15 +182,15 @@ def covered_head(data: bytes, at: int) -> bytes:
 
 def encode_frame(
     seed: int, first_seq: int, count: int, boot: bytes, records: list[bytes], seal: Seal | None = None
-) -> tuple[bytes, bytes]:
-    """One frame, padded with zeros to ALIGN, in two pieces to be written behind each other (one copy less)."""
-    size = FRAME_BYTES + sum(map(len, records)) + (SEAL_BYTES if seal is not None else 0)
-    head = _FRAME.pack(0, size, count, 0, first_seq, boot)[_COVERED_FROM:]
+) -> tuple[bytes, bytes, bytes]:
+    """One frame, padded with zeros to ALIGN, in pieces to be written behind each other (one copy less)."""
+    body = b"".join(records)
+    size = FRAME_BYTES + len(body) + (SEAL_BYTES if seal is not None else 0)
+    covered = _FRAME.pack(0, size, count, 0, first_seq, boot)[_COVERED_FROM:]
     if seal is not None:
-        records = [seal.seal(head, records)]
-    rest = b"".join((head, *records, bytes(aligned(size) - size)))
-    with memoryview(rest) as view:
-        return _CRC.pack(crc32c(view[: size - _COVERED_FROM], seed, _KEEP_GIL)), rest
+        body = seal.seal(covered, body)
+    crc = crc32c(body, crc32c(covered, seed, _KEEP_GIL), _KEEP_GIL)
+    return _CRC.pack(crc) + covered, body, _PADDING[size % ALIGN]
 
 
 def frame_size(data: bytes, at: int) -> int | None:

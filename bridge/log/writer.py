@@ -173,7 +173,8 @@ class LogWriter:
             self._refuse(len(record))
         batch = self._batch
         batch.records.append(record)
-        batch.tokens.append(token)
+        if token is not None:
+            batch.tokens.append(token)
         if effect is not None:
             batch.effects.append(effect)
         self._appended = appended
