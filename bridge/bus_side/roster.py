@@ -11,11 +11,9 @@ from collections.abc import Callable
 import msgspec
 
 from bridge.belief import Life
-from bridge.bus_side.access import Access
-from bridge.bus_side.fleet import FleetError
 from bridge.bus_side.noise import Noise
-from bridge.bus_side.sink import SinkAway, SinkRefused
-from bridge.bus_side.topic_tail import Taken, TopicTail
+from bridge.bus_side.topic_look import TopicLook
+from bridge.bus_side.topic_tail import Taken
 from bridge.config import Kafka
 from bridge.log.record import GATEWAYS
 
@@ -48,44 +46,19 @@ class Roster:
         """Gateways' own records, by id; what is no record is left out."""
         self.lives: dict[str, Life] = {}
         """What of those decides."""
-        self._topic = topic
-        self._servers = ", ".join(kafka.bootstrap_servers)
-        self._access = Access(kafka)
-        self._noise = noise
         self._wanted = wanted
         self._changed: set[str] = set()
-        self._tail = TopicTail(kafka, topic, self._take, progress)
+        self._look = TopicLook(kafka, topic, "state.topic, --topic", self._take, noise, progress)
 
     async def refresh(self) -> set[str]:
-        """Reads up to the present end; the devices whose documents are others now, or gone.
-
-        Raises:
-            FleetError: there is no such topic, it may not be read, or Kafka is away.
-        """
-        try:
-            await self._tail.refresh()
-        except SinkRefused as error:
-            raise FleetError(
-                f"Kafka at {self._servers} does not let this account read the topic {self._topic!r}: it needs Read on "
-                "it (an ACL), or another account's configuration file by --config"
-            ) from error
-        except SinkAway as error:
-            raise FleetError(f"the topic {self._topic!r} cannot be read: {self._why(error)}") from error
-        if not self._tail.partitions:
-            raise FleetError(
-                f"Kafka at {self._servers} has no topic {self._topic!r}, or does not show it to this account: "
-                "state.topic of the gateways' configuration says its name (--topic)"
-            )
+        """Reads up to the present end; the devices whose documents are others now, or gone. Raises FleetError."""
+        await self._look.refresh()
         changed, self._changed = self._changed, set()
         return changed
 
     async def close(self) -> None:
         """Gives the connection back."""
-        await self._tail.close()
-
-    def _why(self, error: SinkAway) -> str:
-        cause = error.__cause__
-        return self._access.why(cause, self._noise) if isinstance(cause, Exception) else str(error)
+        await self._look.close()
 
     def _take(self, record: Taken) -> None:
         key = (record.key or b"").decode(errors="replace")

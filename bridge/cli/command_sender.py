@@ -23,6 +23,10 @@ class NoOutcome(Exception):
     """Nobody said what became of it."""
 
 
+class NoTopic(Exception):
+    """Kafka has no such topic, or does not show it."""
+
+
 def send_and_wait(
     kafka: Kafka, downlink: Downlink, device: str, name: str, payload: object, qos: int, deadline_s: float
 ) -> bytes:
@@ -30,6 +34,7 @@ def send_and_wait(
 
     Raises:
         NoOutcome: none came; no gateway knows the device, or its gateway is away.
+        NoTopic: nothing was sent.
         AccessError, KafkaError: Kafka cannot be used.
     """
     command_id = secrets.token_hex(8)
@@ -55,6 +60,7 @@ async def _send(
         await consumer.start()
         try:
             # Its end is looked for before the command is sent: the outcome lies behind it.
+            await _partitions(consumer, downlink.command_topic or "")
             partitions = await _partitions(consumer, downlink.outcome_topic)
             consumer.assign(partitions)
             await consumer.seek_to_end(*partitions)
@@ -67,6 +73,8 @@ async def _send(
 
 
 async def _partitions(consumer: Any, topic: str) -> list[TopicPartition]:
+    if topic not in await consumer.topics():
+        raise NoTopic(f"Kafka has no topic {topic!r}, or does not show it to this account: no command was sent")
     consumer.assign([TopicPartition(topic, 0)])
     while not (partitions := consumer.partitions_for_topic(topic)):  # noqa: ASYNC110 - no event for it
         await asyncio.sleep(0.1)

@@ -98,7 +98,7 @@ def look(
     noise = quiet_log("devices")
 
     async def run() -> Answer:
-        with _bar() as advance:
+        with reading() as advance:
             roster = Roster(kafka, name, noise, wanted=wanted, progress=advance)
             try:
                 await roster.refresh()
@@ -117,8 +117,8 @@ def look(
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """On stderr, where that is a terminal and the topic is not small."""
+def reading() -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, where that is a terminal and the topic is not small."""
     with ExitStack() as stack:
         advance: list[Callable[[int], None]] = []
         behind = [0]

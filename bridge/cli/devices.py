@@ -10,6 +10,7 @@ import typer
 
 from bridge.cli.devices_list import list_devices
 from bridge.cli.devices_send import send
+from bridge.cli.devices_set import set_desired
 from bridge.cli.devices_show import show
 from bridge.cli.failure import FAILED, USAGE, Failure, plainly
 from bridge.cli.loading import load_config
@@ -28,6 +29,7 @@ def commands() -> typer.Typer:
     group = typer.Typer(no_args_is_help=True, help="Device documents in the state topic.")
     group.command("list")(list_devices)
     group.command("show")(show)
+    group.command("set")(set_desired)
     group.command("sweep")(sweep)
     group.command("remove")(remove)
     group.command("send")(send)

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from tests.support.kafka import Broker
+from tests.support.kafka.fetch import CHECKOUT
 
 
 @pytest.mark.parametrize(("word", "code"), [("succeeded", 0), ("failed", 1)])
@@ -46,3 +47,21 @@ def test_it_sends_and_waits(kafka: Broker, make_site, make_topic, produce, word,
     out, err = sender.communicate(timeout=60)
     assert sender.returncode == code, err
     assert (out + err).decode().rstrip().endswith(f'{word}: {{"b":2}}')
+
+
+def devices_send(*words):
+    command = [sys.executable, "-m", "bridge", "devices", "send", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False, timeout=60)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+def test_what_stands_in_the_way_is_said(kafka, own_kafka):
+    where = ["--kafka", kafka.address, "--command-topic", "no-such-topic"]
+    assert devices_send("dev-1", "reboot", "--payload", "{", *where)[0] == 2
+    assert devices_send("dev-1", "reboot", "--deadline", "soon", *where)[0] == 2
+    assert devices_send("dev-1", "reboot")[0] == 2
+    code, said = devices_send("dev-1", "reboot", *where)
+    assert code == 1
+    assert "Kafka has no topic 'no-such-topic'" in said
+    assert devices_send("dev-1", "reboot", "--kafka", own_kafka.address)[0] == 1

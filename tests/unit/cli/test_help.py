@@ -20,6 +20,7 @@ COMMANDS = [
     ("certs", "list"),
     ("devices", "list"),
     ("devices", "send"),
+    ("devices", "set"),
     ("devices", "show"),
     ("keys", "new"),
     ("queue", "inspect"),

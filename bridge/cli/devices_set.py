@@ -1,0 +1,87 @@
+"""`busbridge devices set`: what a device is to be like, written to the topic that gateways read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bridge.cli.cluster import ConfigFile, Server, configured
+from bridge.cli.desired_input import read_object
+from bridge.cli.device_view import Topic
+from bridge.cli.failure import USAGE, Failure, plainly
+
+IfVersion = Annotated[
+    int | None, typer.Option("--if-version", min=0, help="Only if this version is the present one; 0: none is.")
+]
+InStep = Annotated[bool, typer.Option("--in-step", help="With --wait: until the device reports what is desired.")]
+
+
+def set_desired(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Its id.")],
+    state: Annotated[str | None, typer.Argument(metavar="[JSON]", help="The whole desired state, an object.")] = None,
+    config: ConfigFile = None,
+    kafka: Server = None,
+    file: Annotated[Path | None, typer.Option("--file", help="The state is in this file; - is standard input.")] = None,
+    patch: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Change what is desired so far by this merge patch (RFC 7386).")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Nothing is desired of the device any more.")] = False,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="Of this state; else one more than the highest so far.")
+    ] = None,
+    if_version: IfVersion = None,
+    wait: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Until a gateway has taken it over, for example '30 s'.")
+    ] = None,
+    in_step: InStep = False,
+    topic: Topic = None,
+    desired_topic: Annotated[
+        str | None, typer.Option(help="Else as the configuration says, or device-desired.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what came of it as a JSON object.")] = False,
+) -> None:
+    """Set the desired state of a device: a new version in the topic of desired states. Gateways refuse older versions.
+
+    \b
+    Examples:
+      busbridge devices set dev-00001 '{"interval_s": 10}' --config gw.toml --wait '30 s'
+      busbridge devices set dev-00001 --patch '{"interval_s": null, "net": {"vlan": 7}}' --kafka kafka-1:9092
+      busbridge devices set dev-00001 --file wanted.json --if-version 4 --config gw.toml --wait '5 min' --in-step
+      busbridge devices set dev-00001 --remove --config gw.toml
+    """
+    import msgspec
+
+    from bridge.cli.desired_setter import Change, carry_out
+    from bridge.config import State
+    from bridge.units import UnitError, parse_duration
+
+    given = [name for name, value in (("JSON", state), ("--file", file), ("--patch", patch)) if value is not None]
+    if len(given) + remove != 1:
+        raise Failure("what is desired? One of JSON, --file, --patch and --remove", USAGE)
+    if remove and version is not None:
+        raise Failure("a removal has no version", USAGE)
+    if in_step and wait is None:
+        raise Failure("--in-step goes with --wait", USAGE)
+    loaded, whence = configured(config, kafka)
+    if desired_topic is None and loaded.downlink.desired_topic is None:
+        raise Failure(f"{whence} has no downlink.desired_topic: which topic do gateways read? (--desired-topic)", USAGE)
+    bounds = msgspec.structs.replace(loaded.state or State(), **({"topic": topic} if topic is not None else {}))
+    wanted = (
+        None if remove else read_object(patch if patch is not None else state, file, "--patch" if patch else "JSON")
+    )
+    with plainly(UnitError, code=USAGE):
+        patience_s = parse_duration(wait) if wait is not None else None
+    change = Change(device, wanted, patch is not None, version, if_version)
+    target = desired_topic or loaded.downlink.desired_topic or ""
+    done = carry_out(loaded, target, bounds, change, patience_s, in_step=in_step)
+    typer.echo(msgspec.json.encode(done).decode() if as_json else _words(done, target))
+
+
+def _words(done: Mapping[str, object], topic: str) -> str:
+    what = f"version {done['version']}" if done["version"] else "the removal"
+    where = f"is in {topic}, partition {done['partition']}, offset {done['offset']}"
+    after = {"written": "", "taken": "; its gateway has taken it over", "in-step": "; the device reports it"}
+    return f"{what} of {done['device']}'s desired state {where}{after[str(done['outcome'])]}"
