@@ -30,7 +30,18 @@ MAY_IMPORT = {
         "schemas",
         "message",
     },
-    "device_side": {"admin", "log", "mqtt", "security", "config_file", "journal", "routing", "schemas", "message"},
+    "device_side": {
+        "admin",
+        "log",
+        "mqtt",
+        "security",
+        "config_file",
+        "journal",
+        "routing",
+        "schemas",
+        "sparkplug",
+        "message",
+    },
     "bus_side": {"log", "mqtt", "security", "config_file", "journal", "routing", "message"},
     "admin": {"log", "security"},
     "log": {"message"},
@@ -40,6 +51,7 @@ MAY_IMPORT = {
     "journal": set(),
     "routing": set(),
     "schemas": {"message"},
+    "sparkplug": set(),
     "message": set(),
 }
 """What each part of `bridge` may import from the other parts; all may import the leaves."""
@@ -51,7 +63,7 @@ LEAVES = {
 
 PURE = re.compile(
     r"bridge/(mqtt/.*|message|belief|device_filter|orders|config|config_access|config_downlink|config_limits|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
-    r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event|desired|commands|sketch)|schemas/wire_format|schemas/schema|device_side/(arrival|command|documents|trace_context))\.py"
+    r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event|desired|commands|sketch)|schemas/wire_format|schemas/schema|sparkplug/.*|device_side/(arrival|command|documents|trace_context))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}
 """Time, randomness and the outside world are arguments of a pure module."""
