@@ -16,6 +16,8 @@ class Downlink(msgspec.Struct, frozen=True):
     command_topic: str | None = None
     outcome_topic: str = "device-command-outcomes"
     """Of commands: what became of each."""
+    labels_max: Count = 32
+    """Of one device; a record with more is passed over."""
     command_max_bytes: Size = 64 * KIB
     """Of a command's value in Kafka; a larger one is refused."""
     command_deadline: Timeout = 7 * 24 * 3600.0

@@ -59,8 +59,10 @@ class DownlinkLog:
             self._moved.clear()
         return end
 
-    async def offer(self, records: list[bytes]) -> int:
+    async def offer(self, records: list[bytes]) -> tuple[int, int]:
         """As `append`, but what finds no room is left: whoever forwards must not wait for those who wait for him.
+
+        Returns: how many were taken, and the position behind them.
 
         Raises:
             DownlinkFailed: the disk refused.
@@ -69,8 +71,8 @@ class DownlinkLog:
         while taken < len(records) and self._append(records[taken]):
             taken += 1
         if taken < len(records):
-            _log.warning("the downlink log is full: %d documents of other gateways wait", len(records) - taken)
-        return await self.append([])
+            _log.warning("the downlink log is full: %d records that devices need wait", len(records) - taken)
+        return taken, await self.append([])
 
     def close(self) -> None:
         """Commits what is pending; blocks until then."""

@@ -19,11 +19,13 @@ from bridge.bus_side.gap import rfc3339
 from bridge.bus_side.judge import Judge
 from bridge.bus_side.kafka import KafkaSink
 from bridge.bus_side.known import Known
+from bridge.bus_side.newcomers import Newcomers
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.producer import hasten_transactions
 from bridge.bus_side.refusals import know_invalid_records
 from bridge.bus_side.settled import Settled
 from bridge.bus_side.sink import Sink
+from bridge.bus_side.wanted import Wanted
 from bridge.config import Config, Kafka, State
 from bridge.log.queue_key import Keyring
 from bridge.log.settings import LogSettings
@@ -58,10 +60,10 @@ def make_consumers(
     config: Config, kafka: Kafka, bell: Bell, downlink: DownlinkLog, backoff: Callable[[], Backoff]
 ) -> Iterator[Consumer]:
     """What reads desired states and commands into it: one for each topic that is named."""
-    settings, state = config.downlink, config.state or State()
+    settings, encode_one = config.downlink, _desired_encoder(config)
 
     def desired(record: KafkaRecord) -> bytes:
-        return encode_desired(record.key, record.value, record.offset, time.time_ns(), state.document_max_bytes)
+        return encode_one(record.key, record.value, record.offset)
 
     def command(record: KafkaRecord) -> bytes:
         most = settings.command_max_bytes
@@ -88,7 +90,8 @@ def make_settled(config: Config, kafka: Kafka, state: State, sink: Sink, bell: B
     """What compares documents with those of other gateways, before the sink."""
 
     async def tell(records: list[bytes]) -> None:
-        bell.tell_downlink(await downlink.offer(records))
+        _, end = await downlink.offer(records)
+        bell.tell_downlink(end)
 
     def instant(ago_s: float) -> str:
         return rfc3339(time.time_ns() - int(ago_s * 1e9))
@@ -98,3 +101,21 @@ def make_settled(config: Config, kafka: Kafka, state: State, sink: Sink, bell: B
     judge = Judge(known, gateway=own.id, former=own.renamed_from, event_topic=kafka.event_topic, instant=instant)
     margin_s = state.sweep_margin if state.sweep else None
     return Settled(sink, known, judge, tell, instant=instant, sweep_margin_s=margin_s)
+
+
+def make_newcomers(config: Config, kafka: Kafka, topic: str, sink: Sink, bell: Bell, downlink: DownlinkLog) -> Sink:
+    """What reads for devices that connect what `topic` has for them, before the sink."""
+    encode = _desired_encoder(config)
+
+    async def tell(records: list[bytes]) -> int:
+        taken, end = await downlink.offer(records)
+        bell.tell_downlink(end)
+        return taken
+
+    return Newcomers(sink, Wanted(kafka, topic), encode, tell, config.gateway.id)
+
+
+def _desired_encoder(config: Config) -> Callable[[bytes | None, bytes | None, int], bytes]:
+    most = (config.state or State()).document_max_bytes
+    labels_max = config.downlink.labels_max
+    return lambda key, value, offset: encode_desired(key, value, offset, time.time_ns(), most, labels_max)

@@ -180,12 +180,16 @@ def _forwarder(
 
 
 def _settled(config: Config, sink: Sink, bell: Bell, downlink: DownlinkLog | None) -> Sink:
-    """Where devices may move, documents are compared with what the topic has."""
-    if config.kafka is None or config.state is None or not config.state.roaming or downlink is None:
+    """Where devices may move, documents are compared with what the topic has; who connects gets what is for him."""
+    if config.kafka is None or config.state is None or downlink is None:
         return sink
-    from bridge.bus_side.kafka_parts import make_settled
+    from bridge.bus_side.kafka_parts import make_newcomers, make_settled
 
-    return make_settled(config, config.kafka, config.state, sink, bell, downlink)
+    if config.state.roaming:
+        sink = make_settled(config, config.kafka, config.state, sink, bell, downlink)
+    if config.downlink.desired_topic is not None:
+        sink = make_newcomers(config, config.kafka, config.downlink.desired_topic, sink, bell, downlink)
+    return sink
 
 
 def _lanes(config: Config) -> dict[str, Lane]:

@@ -51,6 +51,7 @@ class Sketch(msgspec.Struct, gc=False):
     presence: Presence | None = None
     reported: Half | None = None
     desired: Half | None = None
+    labels_version: int = -1
     ground: Ground | None = None
     epoch: int = 0
     lease_until: str = ""
@@ -170,5 +171,7 @@ def verdict(own: Sketch, known: Sketch, names: Collection[str]) -> Verdict:
         return Verdict.OVERTAKEN
     base = own.ground.base if own.ground is not None else own.reported_version
     if known.reported_version != base or known.desired_version > own.desired_version:
+        return Verdict.BEHIND
+    if known.labels_version > own.labels_version:
         return Verdict.BEHIND
     return Verdict.SEND

@@ -24,6 +24,8 @@ KINDS = {
     rec.RESET: "reset",
     rec.CHECKPOINT: "checkpoint",
     rec.DESIRED: "desired",
+    rec.KNOWN: "known",
+    rec.LABELS: "labels",
     rec.CLOCK: "clock",
     rec.LETTER: "dead letter",
 }

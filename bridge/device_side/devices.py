@@ -21,14 +21,17 @@ from bridge.device_side.documents import (
     DesiredState,
     Document,
     Ground,
+    Labels,
     Presence,
     apply_desired,
+    apply_labels,
     apply_reported,
     depth,
     reconciled,
     version_of,
     with_presence,
     without_desired,
+    without_labels,
 )
 from bridge.device_side.uplink import Lane
 from bridge.log.errors import LogFull, RecordTooLarge
@@ -177,12 +180,17 @@ class Devices:
     def desire(self, device: str, desired: DesiredState | None, done: Callable[[], None]) -> None:
         """Takes a desired state over, or with None its removal; `done` when that is durable.
 
+        That of a device without a document is passed over, as its labels are: the bus side reads them when it comes.
+
         Raises:
             BadPatch, LogFull: as in `report`.
         """
         if desired is not None:
             self._check_depth(desired.state)
-        before = self._document(device)
+        before = self._documents.get(device)
+        if before is None:
+            done()
+            return
         after = apply_desired(before, desired, self._clock.instant()) if desired else without_desired(before)
         if after is None or after == before:
             done()
@@ -192,6 +200,20 @@ class Devices:
         if desired is None:
             self._forget(device)
         self._tell_device(after, "desired", "delta")
+
+    def label(self, device: str, labels: Labels | None, done: Callable[[], None]) -> None:
+        """Takes a device's labels over, or with None their removal; `done` when that is durable.
+
+        Raises:
+            BadPatch, LogFull: as in `report`.
+        """
+        before = self._documents.get(device)
+        after = before and (without_labels(before) if labels is None else apply_labels(before, labels))
+        if after is None or after == before:
+            done()
+            return
+        self._check_size(after)
+        self._append(after, done)
 
     def learn(self, device: str, payload: bytes | None, done: Callable[[], None]) -> None:
         """What the topic has of a device, where that is not what we said last; `done` when what follows is durable.

@@ -70,6 +70,16 @@ class Document(msgspec.Struct):
     """The desired values that the reported state does not have yet."""
     ground: Ground | msgspec.UnsetType = msgspec.UNSET
     """On the gateway only: the bus side takes it out."""
+    labels: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """What it is called, by `labels/DEVICE` in the desired topic; unset: it never had any."""
+    labels_version: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Labels(msgspec.Struct):
+    """What arrives from Kafka as the labels of a device; the bus side has filled in the version."""
+
+    version: int
+    labels: dict[str, str]
 
 
 class DesiredState(msgspec.Struct):
@@ -175,6 +185,23 @@ def without_desired(document: Document) -> Document:
     return _with_delta(document, reported=document.reported, desired=None)
 
 
+def apply_labels(document: Document, labels: Labels) -> Document | None:
+    """The document after `labels` arrived; None where the document has this version or a later one already."""
+    if labels_version_of(document) >= labels.version:
+        return None
+    return msgspec.structs.replace(document, labels=labels.labels, labels_version=labels.version)
+
+
+def without_labels(document: Document) -> Document:
+    """The document after its labels were removed (a tombstone arrived)."""
+    return msgspec.structs.replace(document, labels=msgspec.UNSET, labels_version=msgspec.UNSET)
+
+
+def labels_version_of(document: Document) -> int:
+    """-1: it has none."""
+    return document.labels_version if document.labels_version is not msgspec.UNSET else -1
+
+
 def with_presence(document: Document, presence: Presence) -> Document:
     """The document with another presence."""
     return msgspec.structs.replace(document, presence=presence)
@@ -192,7 +219,10 @@ def reconciled(own: Document, known: Document, gateway: str) -> Document:
         reported, ground = _on_top(own, known, gateway)
         presence = own.presence
     desired = max(own.desired, known.desired, key=version_of)
-    merged = Document(own.device, presence, ground=ground)
+    labelled = max(own, known, key=labels_version_of)
+    merged = Document(
+        own.device, presence, ground=ground, labels=labelled.labels, labels_version=labelled.labels_version
+    )
     return _with_delta(merged, reported=reported, desired=desired, ground=ground)
 
 
@@ -232,4 +262,4 @@ def _with_delta(
     """`ground` None: as it was."""
     delta = difference(desired.state, reported.state if reported else {}) if desired else {}
     kept = document.ground if ground is None else ground
-    return Document(document.device, document.presence, reported, desired, delta, kept)
+    return msgspec.structs.replace(document, reported=reported, desired=desired, delta=delta, ground=kept)

@@ -16,17 +16,18 @@ import msgspec
 from bridge import orders
 from bridge.device_side.commands import Commands
 from bridge.device_side.devices import BadPatch, Devices
-from bridge.device_side.documents import DesiredState
+from bridge.device_side.documents import DesiredState, Labels
 from bridge.log.cursor import Cursor
 from bridge.log.errors import LogDamaged, LogFull, RecordTooLarge
 from bridge.log.log_id import load_log_id
 from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
-from bridge.log.record import COMMAND, DESIRED, GATEWAYS, KNOWN, TOMBSTONE, Record, decode_context
+from bridge.log.record import COMMAND, DESIRED, GATEWAYS, KNOWN, LABELS, TOMBSTONE, Record, decode_context
 
 _log = logging.getLogger(__name__)
 _READ_RECORDS, _READ_BYTES = 256, 1 << 20
 _decode_desired = msgspec.json.Decoder(DesiredState).decode
+_decode_labels = msgspec.json.Decoder(Labels).decode
 
 
 class DownlinkReader:
@@ -131,6 +132,8 @@ class DownlinkReader:
         if record.kind == DESIRED:
             desired = None if record.flags & TOMBSTONE else _decode_desired(record.payload)
             self._devices.desire(device, desired, done)
+        elif record.kind == LABELS:
+            self._devices.label(device, None if record.flags & TOMBSTONE else _decode_labels(record.payload), done)
         elif record.kind == KNOWN:
             self._learn(device, record, done)
         elif record.kind == COMMAND and self._commands is not None:

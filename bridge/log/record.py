@@ -36,6 +36,8 @@ COMMAND: Final = 10
 """Downlink: key = device, payload = the order (`bridge.orders`)."""
 KNOWN: Final = 11
 """Downlink: what the state topic has of a device or of this gateway; key as there, payload = value, or TOMBSTONE."""
+LABELS: Final = 12
+"""Downlink: labels of a device; key = device, payload = value, or TOMBSTONE."""
 LETTER: Final = 16
 """Dead-letter log: payload = a record that nobody takes, whole; headers = why, and where it was."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -65,9 +66,14 @@ def test_presence_through_a_device_s_day(broker: Gateway) -> None:
 
 @pytest.fixture
 def desired(new_gateway: NewGateway) -> Gateway:
-    """A gateway that finds three desired states in its downlink log."""
+    """A gateway that finds three desired states of a device, which was here before, in its downlink log."""
     gateway = new_gateway('[downlink]\ndesired_topic = "device-desired"\n', sink=NO_SINK)
     directory = gateway.directory / "data" / "downlink"
+    gateway.start()
+    with Device(gateway.port, "dev-1", V5):
+        wait_until(lambda: gateway.documents("dev-1"), "it is known")
+    assert gateway.stop() == 0
+    shutil.rmtree(directory)
     log = Log(directory)
     for version, state in ((1, {"a": 1}), (2, {"a": 2, "b": 3}), (1, {"a": "late"})):
         body = json.dumps({"version": version, "state": state}).encode()

@@ -57,12 +57,12 @@ MAY_IMPORT = {
 """What each part of `bridge` may import from the other parts; all may import the leaves."""
 LEAVES = {
     "config", "config_access", "config_downlink", "config_limits", "quantities", "units", "address", "credentials",
-    "device_filter", "orders", "belief",
+    "device_filter", "groups", "orders", "belief",
 }  # fmt: skip
 """They import nothing from `bridge`, but `config` its parts."""
 
 PURE = re.compile(
-    r"bridge/(mqtt/.*|message|belief|device_filter|orders|config|config_access|config_downlink|config_limits|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
+    r"bridge/(mqtt/.*|message|belief|device_filter|groups|orders|config|config_access|config_downlink|config_limits|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
     r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event|desired|commands|sketch)|schemas/wire_format|schemas/schema|sparkplug/.*|device_side/(arrival|command|documents|trace_context))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}

@@ -39,6 +39,8 @@ def document(
         (document("gw-a", T2, reported=5, ground={"base": 4}), document("gw-b", T1, reported=4), Verdict.SEND),
         (document("gw-a", T2, desired=1), document("gw-b", T1, desired=2), Verdict.BEHIND),
         (document("gw-a", T2, desired=2), document("gw-b", T1, desired=2), Verdict.SEND),
+        (document("gw-a", T2), document("gw-b", T1, labels_version=0), Verdict.BEHIND),
+        (document("gw-a", T2, labels_version=3), document("gw-b", T1, labels_version=2), Verdict.SEND),
     ],
 )
 def test_a_document_goes_out_where_nothing_newer_is_there(own: Sketch, known: Sketch, decided: Verdict) -> None:

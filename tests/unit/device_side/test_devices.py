@@ -17,7 +17,7 @@ from bridge.config import State
 from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore
 from bridge.device_side.devices import BadPatch, Devices
-from bridge.device_side.documents import DesiredState, Document
+from bridge.device_side.documents import DesiredState, Document, Labels
 from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log.cursor import Cursor
@@ -192,6 +192,7 @@ def test_a_document_at_its_bound_still_has_its_presence_told(gateway: Gateway) -
 
 
 def test_the_device_is_told_what_is_desired_and_the_delta_only_when_it_changes(gateway: Gateway) -> None:
+    gateway.devices.online("dev-1")
     gateway.devices.desire("dev-1", DesiredState(4, {"a": 1, "b": 2}), lambda: None)
     both = {"version": 4, "state": {"a": 1, "b": 2}}
     assert gateway.retained == [("devices/dev-1/state/desired", both), ("devices/dev-1/state/delta", both)]
@@ -206,12 +207,43 @@ def test_the_device_is_told_what_is_desired_and_the_delta_only_when_it_changes(g
 
 def test_done_is_said_when_it_is_durable_and_at_once_for_what_is_known(gateway: Gateway) -> None:
     done: list[str] = []
+    gateway.devices.online("dev-1")
     gateway.devices.desire("dev-1", DesiredState(4, {"a": 1}), lambda: done.append("new"))
     assert done == []
     gateway.settle()
     gateway.devices.desire("dev-1", DesiredState(4, {"a": 2}), lambda: done.append("known"))
     assert done == ["new", "known"]
-    assert len(gateway.documents()) == 1
+    assert len(gateway.documents()) == 2
+
+
+def test_what_is_desired_of_devices_that_were_never_here_is_not_kept(gateway: Gateway) -> None:
+    done: list[str] = []
+    gateway.devices.desire("dev-1", DesiredState(4, {"a": 1}), lambda: done.append("desired"))
+    gateway.devices.label("dev-1", Labels(1, {"site": "north"}), lambda: done.append("labels"))
+    assert done == ["desired", "labels"]
+    assert gateway.devices.get("dev-1") is None
+    assert gateway.retained == []
+
+
+def test_labels_follow_their_versions_and_outlive_a_crash(gateway: Gateway, tmp_path: Path) -> None:
+    done: list[str] = []
+    gateway.devices.online("dev-1")
+    for version, site in ((3, "north"), (3, "again"), (2, "south"), (4, "west")):
+        gateway.devices.label("dev-1", Labels(version, {"site": site}), lambda site=site: done.append(site))
+    assert done == ["again", "south"], "what is old changes nothing; the others are not durable yet"
+    gateway.settle()
+    gateway.report("dev-1", {"a": 1})
+    gateway.end(crash=True)
+    after = Gateway(tmp_path, epoch=2)
+    after.devices.restore(after.tail())
+    document = after.devices.get("dev-1")
+    assert document is not None
+    assert (document.labels, document.labels_version) == ({"site": "west"}, 4)
+    after.devices.label("dev-1", None, lambda: done.append("none"))
+    after.settle()
+    assert done[2:] == ["north", "west", "none"]
+    assert (after.documents()[-1].labels, after.documents()[-2].labels) == (msgspec.UNSET, {"site": "west"})
+    after.end()
 
 
 def test_in_a_full_lane_presence_waits_and_reports_are_refused_until_there_is_room(gateway: Gateway) -> None:
@@ -279,6 +311,8 @@ def write(log: Downlink, *records: bytes) -> int:
 def test_what_is_desired_is_applied_and_the_cursor_follows_when_it_is_durable(
     gateway: Gateway, downlink: Downlink
 ) -> None:
+    for device in ("dev-1", "dev-2"):
+        gateway.devices.online(device)
     reader = DownlinkReader(downlink.directory, gateway.devices)
     reader.advance(
         write(downlink, desired("dev-1", b'{"version":4,"state":{"a":1}}'), desired("dev-2", b"nonsense"),
@@ -291,7 +325,7 @@ def test_what_is_desired_is_applied_and_the_cursor_follows_when_it_is_durable(
     cursor = Cursor.load(downlink.directory)
     assert cursor is not None
     assert (cursor.position, reader.unsaved) == (5, False)
-    assert [(each.device, each.desired and each.desired.version) for each in gateway.documents()] == [
+    assert [(each.device, each.desired and each.desired.version) for each in gateway.documents()[2:]] == [
         ("dev-1", 4), ("dev-2", 1), ("dev-1", None),
     ]  # fmt: skip
 
@@ -306,6 +340,7 @@ def test_before_the_bus_side_has_made_its_log_there_is_nothing_to_read_and_nothi
 
 
 def test_in_a_full_lane_nothing_desired_is_lost(gateway: Gateway, downlink: Downlink) -> None:
+    gateway.devices.online("dev-1")
     gateway.fill()
     reader = DownlinkReader(downlink.directory, gateway.devices)
     states = [b'{"version":%d,"state":{"a":"%s"}}' % (number, b"x" * 800) for number in range(1, 151)]

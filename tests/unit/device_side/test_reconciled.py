@@ -76,6 +76,16 @@ def test_the_later_desired_state_counts_wherever_the_device_is() -> None:
     assert merged.delta == {"a": 2}
 
 
+@pytest.mark.parametrize(("ours", "theirs", "later"), [(5, 4, "ours"), (4, 5, "theirs"), (None, 0, "theirs")])
+def test_the_later_labels_count_wherever_the_device_is(ours: int | None, theirs: int, later: str) -> None:
+    own, known = document("gw-a", T2, 0, {}), document("gw-b", T1, 0, {})
+    if ours is not None:
+        own.labels, own.labels_version = {"from": "ours"}, ours
+    known.labels, known.labels_version = {"from": "theirs"}, theirs
+    merged = reconciled(own, known, "gw-a")
+    assert (merged.labels, merged.labels_version) == ({"from": later}, max(ours or 0, theirs))
+
+
 STATES = st.recursive(st.integers(0, 3), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3))
 
 
