@@ -29,6 +29,10 @@ Margin = Annotated[
     typer.Option(min=0, help="Seconds that clocks may differ: a lease is over so long after its end; else as "
     "state.sweep_margin says."),
 ]  # fmt: skip
+Watch = Annotated[
+    bool,
+    typer.Option("--watch", help="Go on until Ctrl-C: live on a terminal, a line of JSON for each change in a pipe."),
+]
 _PROGRESS_FROM = 20_000
 """Records from which on a progress bar is worth its flicker."""
 
@@ -47,7 +51,7 @@ class Place(Protocol):
         """Looks again; the devices whose documents are others now, or gone. Raises FleetError."""
 
     def belief(self, row: Row) -> Belief:
-        """What may be believed of a device now."""
+        """What may be believed of a device, as of the last look."""
 
 
 class StateTopic:
@@ -57,19 +61,20 @@ class StateTopic:
         self.name = name
         self._roster = roster
         self._margin_s = margin_s
+        self._before = ""
 
     @property
     def documents(self) -> Mapping[str, bytes]:
         return self._roster.documents
 
     async def refresh(self) -> set[str]:
+        from bridge.bus_side.gap import rfc3339
+
+        self._before = rfc3339(time.time_ns() - int(self._margin_s * 1e9))
         return await self._roster.refresh()
 
     def belief(self, row: Row) -> Belief:
-        from bridge.bus_side.gap import rfc3339
-
-        before = rfc3339(time.time_ns() - int(self._margin_s * 1e9))
-        return believed(row.presence, self._roster.lives.get(row.gateway), before)
+        return believed(row.presence, self._roster.lives.get(row.gateway), self._before)
 
 
 def look(
@@ -98,22 +103,30 @@ def look(
     noise = quiet_log("devices")
 
     async def run() -> Answer:
-        with reading() as advance:
-            roster = Roster(kafka, name, noise, wanted=wanted, progress=advance)
-            try:
-                await roster.refresh()
-            except BaseException:
-                await roster.close()
-                raise
-        try:
+        with ExitStack() as bar:
+            roster = Roster(kafka, name, noise, wanted=wanted, progress=bar.enter_context(reading()))
             servers = ", ".join(kafka.bootstrap_servers)
             margin = state.sweep_margin if margin_s is None else margin_s
-            return await work(StateTopic(roster, f"the topic {name!r} of Kafka at {servers}", margin))
-        finally:
-            await roster.close()
+            place = StateTopic(roster, f"the topic {name!r} of Kafka at {servers}", margin)
+            try:
+                await place.refresh()
+                bar.close()
+                return await work(place)
+            finally:
+                await roster.close()
 
     with plainly(FleetError):
         return asyncio.run(run())
+
+
+@contextmanager
+def until_interrupted(watch: bool) -> Iterator[None]:
+    """Ctrl-C is how watching ends, and no error."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not watch:
+            raise
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import typer
 from bridge.belief import Belief
 from bridge.cli.cluster import ConfigFile, Server
 from bridge.cli.device_row import COLUMNS, Asked, Row, row_of, summary, with_belief
-from bridge.cli.device_view import Margin, Place, Topic, look
+from bridge.cli.device_view import Margin, Place, Topic, Watch, look, until_interrupted
+from bridge.cli.device_watch import watch_list
 from bridge.cli.output import table_lines, until_the_reader_goes
 
 Patterns = Annotated[
@@ -35,6 +36,7 @@ def list_devices(
     pending: Annotated[
         bool, typer.Option("--pending", help="Those that do not report yet what is desired of them.")
     ] = False,
+    watch: Watch = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print whole documents, one a line.")] = False,
 ) -> None:
     """List devices: whether they are there, as it may be believed now; since when, where, and what is pending.
@@ -45,6 +47,7 @@ def list_devices(
     Examples:
       busbridge devices list --config /etc/busbridge/busbridge.toml
       busbridge devices list --kafka kafka-1:9092 --unknown --gateway gw-007
+      busbridge devices list --kafka kafka-1:9092 --watch
       busbridge devices list 'press-*' --config gw.toml --json | jq .reported.state.firmware
     """
     states = {"online": online, "offline": offline, "unknown": unknown}
@@ -56,10 +59,14 @@ def list_devices(
     )
 
     async def work(place: Place) -> None:
+        if watch:
+            await watch_list(place, asked)
+            return
         with until_the_reader_goes():
             _print(place, asked, as_json=as_json)
 
-    look(config, kafka, topic, margin, asked.of_name(), work)
+    with until_interrupted(watch):
+        look(config, kafka, topic, margin, asked.of_name(), work)
 
 
 def _print(place: Place, asked: Asked, *, as_json: bool) -> None:

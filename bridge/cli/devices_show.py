@@ -9,7 +9,8 @@ import typer
 from bridge.cli.cluster import ConfigFile, Server
 from bridge.cli.device_page import page_lines
 from bridge.cli.device_row import row_of, with_belief
-from bridge.cli.device_view import Margin, Place, Topic, look
+from bridge.cli.device_view import Margin, Place, Topic, Watch, look, until_interrupted
+from bridge.cli.device_watch import watch_one
 from bridge.cli.failure import FAILED, Failure
 from bridge.cli.output import until_the_reader_goes
 
@@ -24,6 +25,7 @@ def show(
     kafka: Server = None,
     topic: Topic = None,
     margin: Margin = None,
+    watch: Watch = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the document in one line of JSON.")] = False,
 ) -> None:
     """Show a device's document: whether it is there and who says so, what it reports, and what it lacks.
@@ -32,6 +34,7 @@ def show(
     Examples:
       busbridge devices show dev-00001 --config /etc/busbridge/busbridge.toml
       busbridge devices show dev-00001 --kafka kafka-1:9092 --json | jq .delta
+      busbridge devices show dev-00001 --config gw.toml --watch
     """
     seen: list[str] = []
 
@@ -40,6 +43,9 @@ def show(
         return name == device
 
     async def work(place: Place) -> None:
+        if watch:
+            await watch_one(place, device)
+            return
         value = place.documents.get(device)
         if value is None:
             raise Failure(f"{place.name} has no document of {device!r}{_like(device, seen)}", FAILED)
@@ -49,7 +55,8 @@ def show(
             for line in lines:
                 print(line)
 
-    look(config, kafka, topic, margin, wanted, work)
+    with until_interrupted(watch):
+        look(config, kafka, topic, margin, wanted, work)
 
 
 def _like(device: str, names: list[str]) -> str:
