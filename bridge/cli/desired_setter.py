@@ -10,12 +10,12 @@ from bridge.bus_side.desired_topic import DesiredTopic
 from bridge.bus_side.fleet import FleetError
 from bridge.bus_side.roster import Roster
 from bridge.cli.desired_input import encoded
-from bridge.cli.device_row import row_of
 from bridge.cli.device_view import reading
 from bridge.cli.failure import FAILED, Failure, plainly
 from bridge.cli.queue_source import quiet_log
 from bridge.config import Config, State
 from bridge.device_side.documents import merge_patch
+from bridge.row import row_of
 
 Outcome = Literal["written", "taken", "in-step"]
 _TRIES = 5

@@ -28,6 +28,7 @@ class Page(msgspec.Struct):
     reported: Half | None = None
     desired: Half | None = None
     delta: dict[str, Any] = {}
+    labels: dict[str, str] = {}
 
 
 def page_lines(device: str, value: bytes, belief: Belief) -> Iterator[str]:
@@ -48,6 +49,8 @@ def page_lines(device: str, value: bytes, belief: Belief) -> Iterator[str]:
     yield printable(f"  {belief.why}")
     if page.presence is not None:
         yield from _connection(page.presence, belief)
+    if page.labels:
+        yield printable("labels: " + " ".join(f"{key}={value}" for key, value in sorted(page.labels.items())))
     yield from _half("reported", page.reported)
     yield from _half("desired", page.desired)
     yield from _lacking(page)

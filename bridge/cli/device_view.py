@@ -13,9 +13,9 @@ import typer
 
 from bridge.belief import Belief, believed
 from bridge.cli.cluster import configured
-from bridge.cli.device_row import Row
 from bridge.cli.failure import USAGE, Failure, plainly
 from bridge.cli.queue_source import progress, quiet_log
+from bridge.row import Row
 
 if TYPE_CHECKING:
     from bridge.bus_side.roster import Roster

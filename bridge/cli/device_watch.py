@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge.belief import Belief
 from bridge.cli.device_page import page_lines
-from bridge.cli.device_row import COLUMNS, Asked, Row, row_of, summary, with_belief
+from bridge.cli.device_table import Listed, device_lines, summary
 from bridge.cli.device_view import Place
-from bridge.cli.output import table_lines, until_the_reader_goes
+from bridge.cli.output import until_the_reader_goes
+from bridge.row import Asked, Row, row_of, with_belief
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -60,7 +59,7 @@ class Watched:
                 continue
             yield with_belief(self._place.documents[device], belief)
 
-    def found(self) -> list[tuple[str, Row, Belief]]:
+    def found(self) -> list[Listed]:
         """Those asked for, by id."""
         beliefs = (
             (device, self._rows[device], self._place.belief(self._rows[device])) for device in sorted(self._rows)
@@ -70,10 +69,9 @@ class Watched:
     def draw(self, room: int) -> Iterator[str]:
         """Yield the lines of a table, with how many there are in the last."""
         found = self.found()
-        yield from table_lines(COLUMNS, [row.cells(device, belief) for device, row, belief in found[: room - 2]])
-        states = Counter(belief.state for _, _, belief in found)
+        yield from device_lines(found[: room - 2])
         more = f" ({len(found) - room + 2} more than there is room for)" if len(found) > room - 2 else ""
-        yield summary(states, [row.gateway for _, row, _ in found if row.gateway]) + more
+        yield summary(found) + more
 
 
 async def watch_list(place: Place, asked: Asked) -> None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from bridge.belief import Belief
 from bridge.cli.cluster import ConfigFile, Server
-from bridge.cli.device_row import COLUMNS, Asked, Row, row_of, summary, with_belief
+from bridge.cli.device_table import Listed, device_lines, summary
 from bridge.cli.device_view import Margin, Place, Topic, Watch, look, until_interrupted
 from bridge.cli.device_watch import watch_list
-from bridge.cli.output import table_lines, until_the_reader_goes
+from bridge.cli.failure import USAGE, plainly
+from bridge.cli.output import until_the_reader_goes
+from bridge.groups import BadLabels, check_group
+from bridge.row import Asked, row_of, with_belief
 
 Patterns = Annotated[
     list[str] | None, typer.Argument(metavar="[DEVICE]...", help="Ids, with * and ? as in a shell; none: all.")
 ]
-Listed = tuple[str, Row, Belief]
 
 
 def list_devices(
@@ -33,6 +33,9 @@ def list_devices(
     gateway: Annotated[
         list[str] | None, typer.Option("--gateway", metavar="ID", help="Those of this gateway; may be repeated.")
     ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Those with this label; repeated: with all of them.")
+    ] = None,
     pending: Annotated[
         bool, typer.Option("--pending", help="Those that do not report yet what is desired of them.")
     ] = False,
@@ -46,15 +49,19 @@ def list_devices(
     \b
     Examples:
       busbridge devices list --config /etc/busbridge/busbridge.toml
-      busbridge devices list --kafka kafka-1:9092 --unknown --gateway gw-007
+      busbridge devices list --kafka kafka-1:9092 --unknown --gateway gw-007 --label site=north
       busbridge devices list --kafka kafka-1:9092 --watch
       busbridge devices list 'press-*' --config gw.toml --json | jq .reported.state.firmware
     """
+    with plainly(BadLabels, code=USAGE):
+        for each in label or ():
+            check_group(each)
     states = {"online": online, "offline": offline, "unknown": unknown}
     asked = Asked(
         tuple(devices or ()),
         frozenset(state for state, wanted in states.items() if wanted),
         frozenset(gateway or ()),
+        tuple(label or ()),
         pending,
     )
 
@@ -75,9 +82,9 @@ def _print(place: Place, asked: Asked, *, as_json: bool) -> None:
         for device, _, belief in found:
             print(with_belief(place.documents[device], belief).decode())
         return
-    for line in table_lines(COLUMNS, [row.cells(device, belief) for device, row, belief in found]):
+    for line in device_lines(found):
         print(line)
-    typer.echo(_count(found), err=True)
+    typer.echo(summary(found), err=True)
 
 
 def _found(place: Place, asked: Asked) -> Iterator[Listed]:
@@ -87,8 +94,3 @@ def _found(place: Place, asked: Asked) -> Iterator[Listed]:
         belief = place.belief(row)
         if asked.takes(row, belief):
             yield device, row, belief
-
-
-def _count(found: list[Listed]) -> str:
-    states = Counter(belief.state for _, _, belief in found)
-    return summary(states, [row.gateway for _, row, _ in found if row.gateway])

@@ -8,11 +8,11 @@ import typer
 
 from bridge.cli.cluster import ConfigFile, Server
 from bridge.cli.device_page import page_lines
-from bridge.cli.device_row import row_of, with_belief
 from bridge.cli.device_view import Margin, Place, Topic, Watch, look, until_interrupted
 from bridge.cli.device_watch import watch_one
 from bridge.cli.failure import FAILED, Failure
 from bridge.cli.output import until_the_reader_goes
+from bridge.row import row_of, with_belief
 
 _COMPARED = 5000
 """Names, as it takes a while."""

@@ -27,6 +27,7 @@ MAY_IMPORT = {
         "config_file",
         "journal",
         "routing",
+        "row",
         "schemas",
         "message",
     },
@@ -38,18 +39,20 @@ MAY_IMPORT = {
         "config_file",
         "journal",
         "routing",
+        "row",
         "schemas",
         "sparkplug",
         "message",
     },
     "bus_side": {"log", "mqtt", "security", "config_file", "journal", "routing", "message"},
-    "admin": {"log", "security"},
+    "admin": {"log", "security", "row"},
     "log": {"message"},
     "mqtt": {"message"},
     "security": {"message"},
     "config_file": {"mqtt"},
     "journal": set(),
     "routing": set(),
+    "row": set(),
     "schemas": {"message"},
     "sparkplug": set(),
     "message": set(),
@@ -62,7 +65,7 @@ LEAVES = {
 """They import nothing from `bridge`, but `config` its parts."""
 
 PURE = re.compile(
-    r"bridge/(mqtt/.*|message|belief|device_filter|groups|orders|config|config_access|config_downlink|config_limits|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
+    r"bridge/(mqtt/.*|message|belief|device_filter|groups|orders|row|config|config_access|config_downlink|config_limits|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
     r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event|desired|commands|sketch)|schemas/wire_format|schemas/schema|sparkplug/.*|device_side/(arrival|command|documents|trace_context))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from bridge.belief import Belief, Presence
 from bridge.cli.device_page import page_lines
-from bridge.cli.device_row import Asked, Row, row_of, with_belief
+from bridge.cli.device_table import device_lines, summary
 from bridge.cli.output import printable, table_lines
+from bridge.row import Asked, Row, row_of, with_belief
 
 ONLINE = Belief("online", "2026-01-01T00:00:00.000Z", "gateway gw-1 says so")
 AT = "2026-01-01T00:00:00.000Z"
@@ -86,16 +87,28 @@ def test_a_name_does_nothing_to_a_terminal() -> None:
         (Asked(states=frozenset({"offline", "unknown"})), "bcd"),
         (Asked(gateways=frozenset({"gw-2"})), "b"),
         (Asked(pending=True), "ac"),
+        (Asked(labels=("site=north",)), "bd"),
+        (Asked(labels=("site=north", "model=x")), "d"),
     ],
-    ids=["all", "patterns", "online", "two states", "gateway", "pending"],
+    ids=["all", "patterns", "online", "two states", "gateway", "pending", "label", "labels"],
 )
 def test_which_devices_are_asked_for(asked: Asked, taken: str) -> None:
     rows = {
         "dev-a": (Row(Presence("online", gateway="gw-1"), delta={"x": b"1"}), "online"),  # type: ignore[dict-item]
-        "dev-b": (Row(Presence("offline", gateway="gw-2")), "offline"),
+        "dev-b": (Row(Presence("offline", gateway="gw-2"), labels={"site": "north"}), "offline"),
         "dev-c": (Row(Presence("online", gateway="gw-1"), delta={"x": b"1"}), "unknown"),  # type: ignore[dict-item]
-        "dev-d": (Row(), "unknown"),
+        "dev-d": (Row(labels={"site": "north", "model": "x"}), "unknown"),
     }
     named = asked.of_name()
     found = [name[-1] for name, (row, state) in rows.items() if named(name) and asked.takes(row, Belief(state, "", ""))]
     assert "".join(found) == taken
+
+
+def test_labels_have_a_column_where_there_are_any() -> None:
+    bare = [("dev-1", Row(Presence("online", gateway="gw-1")), ONLINE)]
+    labelled = [*bare, ("dev-2", Row(labels={"b": "2", "a": "1"}), Belief("unknown", "", ""))]
+    assert next(device_lines(bare)).split()[-1] == "delta"
+    head, _, last = device_lines(labelled)
+    assert (head.split()[-1], last.split()[-2:]) == ("labels", ["a=1", "b=2"])
+    assert summary(labelled) == "2 devices: 1 online, 1 unknown; 1 gateways"
+    assert summary([]) == "no devices"

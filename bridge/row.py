@@ -1,16 +1,15 @@
-"""A device's document as one row: what of it is listed, and whether it is asked for. Pure."""
+"""Row: what of a device's document lists go by, and which devices a list is asked for. Pure."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import msgspec
 
 from bridge.belief import Belief, Presence
-
-COLUMNS = ("device", "state", "since", "gateway", "protocol", "reported", "desired", "delta")
+from bridge.groups import is_member
 
 
 class Half(msgspec.Struct, gc=False):
@@ -26,45 +25,46 @@ class Row(msgspec.Struct, gc=False):
     reported: Half | None = None
     desired: Half | None = None
     delta: dict[str, msgspec.Raw] = {}
+    labels: dict[str, str] = {}
 
     @property
     def gateway(self) -> str:
         """Whose word the presence is; empty: nobody's."""
         return self.presence.gateway if self.presence is not None else ""
 
-    def cells(self, device: str, belief: Belief) -> tuple[str, ...]:
-        """In the order of COLUMNS."""
-        presence = self.presence or Presence()
-        return (
-            device,
-            belief.state,
-            belief.since,
-            presence.gateway,
-            presence.protocol or "",
-            _version(self.reported),
-            _version(self.desired),
-            "pending" if self.delta else "",
-        )
-
 
 _decode = msgspec.json.Decoder(Row).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_NONSENSE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def row_of(value: bytes) -> Row:
     """Of a document as the topic has it."""
     try:
         return _decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _NONSENSE:
         return Row()
+
+
+def with_belief(value: bytes, belief: Belief) -> bytes:
+    """A document with what may be believed of its presence now, as one line of JSON."""
+    try:
+        fields = _decode_fields(value)
+    except _NONSENSE:
+        fields = {}
+    return msgspec.json.encode(fields | {"believed": msgspec.Raw(msgspec.json.encode(belief))})
 
 
 class Asked(msgspec.Struct, frozen=True):
     """Which devices a list is about; what is empty asks for all."""
 
     patterns: tuple[str, ...] = ()
-    """Of ids, with `*`, `?` and `[…]` as in a shell."""
+    """Of ids, with `*`, `?` and `[…]` as in a shell; one of them has to fit."""
     states: frozenset[str] = frozenset()
+    """As they may be believed."""
     gateways: frozenset[str] = frozenset()
+    labels: tuple[str, ...] = ()
+    """KEY=VALUE, all of them."""
     pending: bool = False
     """Only those that do not report yet what is desired of them."""
 
@@ -80,25 +80,6 @@ class Asked(msgspec.Struct, frozen=True):
         return (
             (not self.states or belief.state in self.states)
             and (not self.gateways or row.gateway in self.gateways)
+            and all(is_member(row.labels, label) for label in self.labels)
             and (not self.pending or bool(row.delta))
         )
-
-
-def with_belief(value: bytes, belief: Belief) -> bytes:
-    """A document with what may be believed of its presence now, as one line of JSON."""
-    try:
-        fields = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        fields = {}
-    return msgspec.json.encode({**fields, "believed": belief})
-
-
-def summary(states: Mapping[str, int], gateways: Sequence[str]) -> str:
-    """Of a whole list, in one line."""
-    words = ", ".join(f"{states[state]} {state}" for state in ("online", "offline", "unknown") if states.get(state))
-    total = sum(states.values())
-    return f"{total} devices: {words}; {len(set(gateways))} gateways" if total else "no devices"
-
-
-def _version(half: Half | None) -> str:
-    return str(half.version) if half is not None else ""
