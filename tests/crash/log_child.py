@@ -2,6 +2,7 @@
 
 It prints the position behind the last durable record each time `on_commit` is called, and reads from standard input
 how far they have been forwarded: `python log_child.py DIRECTORY MAX_PAYLOAD SEED [drop]`; `drop`: the oldest go.
+Without arguments it is the nursery of many such processes, one after another: see `nursery`.
 """
 
 from __future__ import annotations
@@ -62,6 +63,31 @@ def main(directory: Path, max_payload: int, seed: int, settings: LogSettings) ->
     writer.close()
 
 
+def settings(words: list[str]) -> LogSettings:
+    """Behind SEED."""
+    return msgspec.structs.replace(SMALL, drop_oldest=words == ["drop"])
+
+
+def nursery() -> None:
+    """For each line `live DIRECTORY MAX_PAYLOAD SEED [drop]` forks such a process, which needs not be loaded again.
+
+    What is said of it: `born PID` before anything else, `ended 0` when it is gone.
+    """
+    for line in sys.stdin:
+        word, *rest = line.split()
+        if word != "live":  # meant for one that is gone
+            continue
+        child = os.fork()
+        if not child:
+            report(f"born {os.getpid()}")
+            main(Path(rest[0]), int(rest[1]), int(rest[2]), settings(rest[3:]))
+            os._exit(0)
+        os.waitpid(child, 0)
+        report("ended 0")
+
+
 if __name__ == "__main__":
-    chosen = msgspec.structs.replace(SMALL, drop_oldest=sys.argv[4:] == ["drop"])
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), chosen)
+    if sys.argv[1:]:
+        main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), settings(sys.argv[4:]))
+    else:
+        nursery()

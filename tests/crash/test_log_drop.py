@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import threading
 from pathlib import Path
 from random import Random
 
@@ -14,11 +11,11 @@ from bridge.log.dropped import dropped_at
 from bridge.log.errors import LogDamaged
 from bridge.log.reader import LogReader
 from tests.crash.log_child import payload
-from tests.crash.test_log_kill import CHECKOUT, lines
+from tests.crash.nursery import Nursery
 from tests.support.effort import EFFORT
 from tests.unit.log.lane import LOG_ID, SMALL
 
-ROUNDS = 25 * EFFORT
+ROUNDS = 100 * EFFORT
 
 
 def account_for(directory: Path, committed: int) -> int:
@@ -40,28 +37,19 @@ def account_for(directory: Path, committed: int) -> int:
     return dropped
 
 
-def live(directory: Path, seed: int) -> int:
-    """One life of a child that drops; returns the last position that it reported."""
-    command = [sys.executable, "-m", "tests.crash.log_child", str(directory), "4000", str(seed), "drop"]
-    child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=CHECKOUT
-    )
-    reported, killer = 0, None
-    for word, number in lines(child):
-        assert word in ("started", "committed")
+def live(nursery: Nursery, directory: Path, seed: int, reported: int) -> int:
+    """One life of a child that drops; returns the last position that was reported."""
+    for _, number in nursery.live(directory, 4000, seed, Random(seed).uniform(0, 0.15), "drop"):
+        assert number >= reported
         reported = number
-        if killer is None:
-            killer = threading.Timer(Random(seed).uniform(0.01, 0.15), child.kill)
-            killer.start()
-    child.wait()
     return reported
 
 
 def test_killed_at_any_moment_nothing_is_lost_in_silence(tmp_path: Path) -> None:
     reported = dropped = 0
-    for seed in range(ROUNDS):
-        before, reported = reported, live(tmp_path, seed)
-        assert reported >= before
-        dropped = account_for(tmp_path, reported)
+    with Nursery() as nursery:
+        for seed in range(ROUNDS):
+            reported = live(nursery, tmp_path, seed, reported)
+            dropped = account_for(tmp_path, reported)
     assert dropped > 0
     assert len(list(tmp_path.glob("*.seg"))) <= SMALL.max_bytes // SMALL.segment_bytes
