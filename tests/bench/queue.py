@@ -1,8 +1,8 @@
 """`./dev bench queue`: what it costs to have a record on the disk, beside SQLite on the same disk in the same run.
 
 N writers have one record in flight each, as N devices with a window of one: they append again when theirs is durable.
-SQLite (WAL, synchronous=FULL) gets the same records, N to a transaction, which is the grouping at its best. The two
-take turns, and the median of the turns counts, so that whatever else the machine does concerns both. Bytes are those
+SQLite (WAL, synchronous=FULL) gets the same records, N to a transaction, which is the grouping at its best. The stores
+take turns, and the median of the turns counts, so that whatever else the machine does concerns all. Bytes are those
 that the block device counted, of everything on it: on a busy machine give it a device of its own (README.md).
 """
 
@@ -10,45 +10,42 @@ from __future__ import annotations
 
 import argparse
 import os
-import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from queue import SimpleQueue
 from statistics import quantiles
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bridge.config import MIB
+from bridge.config import GIB, MIB
 from bridge.log import record
-from bridge.log.errors import LogFailure
-from bridge.log.fold import NoFold
 from bridge.log.queue_key import KEY_BYTES, Keyring, QueueKey
 from bridge.log.reader import LogReader
-from bridge.log.settings import LogSettings
-from bridge.log.writer import LogWriter
 from tests.bench import queue_backlog
 from tests.bench.queue_backlog import Start
+from tests.bench.queue_stores import LOG, LOG_ID, WRITERS, Log, OnePage, Sqlite, SqliteGrowing, Store
+from tests.bench.support.slow_disk import NoSlowDiskError, slow_disk
 
-WRITERS = (1, 16, 256, 4096)
 CONTEXT = record.encode_context("dev-00001", "devices/dev-00001/telemetry/temperature", "telemetry")
 RESULTS = Path(__file__).parents[2] / "bench-results"
-LOG_ID = BOOT_ID = bytes(16)
 WARM_UP_S = 0.2
 APPENDS = 50_000
-FORWARD_RECORDS = 20_000
 READ_RECORDS, FRAME_RECORDS = 100_000, 250
 FIGURES = (
     "appends_per_s", "us_per_append", "cpu_us_per_append", "commit_p50_us", "commit_p99_us",
-    "device_bytes_per_append",
+    "device_bytes_per_append", "device_writes_per_commit", "device_flushes_per_commit",
 )  # fmt: skip
 SECTOR = 512
-SECTORS_WRITTEN = 6
-"""Which field of /sys/dev/block/*/stat it is (Documentation/block/stat.rst)."""
+WRITES, SECTORS_WRITTEN, FLUSHES = 4, 6, 15
+"""Which fields of /sys/dev/block/*/stat they are (Documentation/block/stat.rst)."""
+SECONDS, SLOW_SECONDS = 3.0, 12.0
+SLOW_BYTES = 2 * GIB
+WIDTH = 120
+"""Of the table, characters."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -62,7 +59,10 @@ class Result(msgspec.Struct, frozen=True):
     commit_p50_us: float
     commit_p99_us: float
     device_bytes_per_append: float | None
-    """None: the file system is on no block device that counts."""
+    """None, as the next two: the file system is on no block device that counts."""
+    device_writes_per_commit: float | None
+    device_flushes_per_commit: float | None
+    """Orders to make durable what the device has in its cache; 0 where it says that it has none."""
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -84,12 +84,25 @@ class Report(msgspec.Struct, frozen=True):
     """CPU of the loop's side of one append, 16 a kick."""
     reads: list[Read]
     results: list[Result]
-    times_faster: dict[int, float]
-    """By writers: appends a second, over SQLite's."""
-    times_fewer_bytes: dict[int, float]
-    """By writers: SQLite's device bytes an append, over the log's; empty where the device does not count."""
+    times_faster: dict[str, dict[int, float]]
+    """By the other store and writers: the log's appends a second, over that one's."""
+    times_fewer_bytes: dict[str, dict[int, float]]
+    """By the other store and writers: its device bytes an append, over the log's; empty where nothing is counted."""
     start: Start | None
     """On a backlog."""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What a block device has been asked for, in total or by each commit."""
+
+    bytes_written: float
+    writes: float
+    flushes: float
+
+    def each(self, before: Counts, commits: int) -> Counts:
+        """What one of so many commits since then took."""
+        ours, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(before)
+        return Counts(*((now - then) / commits for now, then in zip(ours, theirs, strict=True)))
 
 
 class Disk:
@@ -99,89 +112,16 @@ class Disk:
         device = directory.stat().st_dev
         self._stat = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat")
 
-    def written(self) -> int | None:
-        """Bytes, since the machine was started."""
+    def counts(self) -> Counts | None:
+        """Since the machine was started; None: it does not count."""
         if not self._stat.exists():
             return None
         os.sync()
-        return int(self._stat.read_text().split()[SECTORS_WRITTEN]) * SECTOR
+        fields = [int(field) for field in self._stat.read_text().split()]
+        return Counts(fields[SECTORS_WRITTEN] * SECTOR, fields[WRITES], fields[FLUSHES])
 
 
-class Log:
-    """The log, with a reading side that keeps up, so that segments are recycled."""
-
-    def __init__(self, directory: Path, one: bytes, keys: Keyring | None = None) -> None:
-        self.name = "log" if keys is None else "encrypted"
-        self.directory = directory
-        self._one = one
-        self._reports: SimpleQueue[int] = SimpleQueue()
-        self._forwarded = 1
-        self.writer = LogWriter.open(
-            directory,
-            LogSettings(segment_bytes=16 * MIB),
-            log_id=LOG_ID,
-            boot_id=BOOT_ID,
-            wall_ns=time.time_ns,
-            fold=NoFold(),
-            on_commit=self._on_commit,
-            on_failure=self._on_failure,
-            keys=keys,
-        )
-
-    def commit(self, count: int) -> None:
-        """Returns when `count` new records are durable."""
-        while self.writer.full:  # faster than spares can be written out
-            time.sleep(0.001)
-        for _ in range(count):
-            self.writer.append(self._one, token=True)
-        self.writer.kick()
-        while count:
-            count -= self._reports.get()
-
-    def close(self) -> None:
-        """The threads end."""
-        self.writer.close()
-
-    def _on_commit(self, tokens: list[object], committed: int) -> None:
-        self._reports.put(len(tokens))
-        if committed >= self._forwarded + FORWARD_RECORDS:
-            self._forwarded = committed
-            self.writer.forwarded(committed)
-
-    def _on_failure(self, failure: LogFailure) -> None:
-        print(failure, file=sys.stderr)
-        os._exit(1)
-
-
-class Sqlite:
-    """A queue as one would make it: numbers that are never given twice, and rows that go when they are forwarded."""
-
-    name = "SQLite"
-
-    def __init__(self, directory: Path, one: bytes) -> None:
-        self._one = one
-        self._database = sqlite3.connect(directory / "queue.sqlite", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        self._database.execute("CREATE TABLE queue (seq INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB)")
-        self._committed = self._forwarded = 0
-
-    def commit(self, count: int) -> None:
-        """Returns when `count` new records are durable."""
-        self._database.execute("BEGIN")
-        self._database.executemany("INSERT INTO queue (record) VALUES (?)", [(self._one,)] * count)
-        self._database.execute("COMMIT")
-        self._committed += count
-        if self._committed >= self._forwarded + FORWARD_RECORDS:
-            self._forwarded = self._committed
-            self._database.execute("DELETE FROM queue WHERE seq <= ?", (self._forwarded,))
-
-    def close(self) -> None:
-        """Checkpoints."""
-        self._database.close()
-
-
-def commits(store: Log | Sqlite, writers: int, seconds: float) -> list[float]:
+def commits(store: Store, writers: int, seconds: float) -> list[float]:
     """How long each took, microseconds."""
     taken = []
     end = now = time.perf_counter()
@@ -193,14 +133,15 @@ def commits(store: Log | Sqlite, writers: int, seconds: float) -> list[float]:
     return taken
 
 
-def measure(store: Log | Sqlite, disk: Disk, writers: int, seconds: float) -> Result:
+def measure(store: Store, disk: Disk, writers: int, seconds: float) -> Result:
     """One row of the table."""
     commits(store, writers, WARM_UP_S)
-    written, cpu = disk.written(), time.process_time()
+    before, cpu = disk.counts(), time.process_time()
     taken = commits(store, writers, seconds)
     cpu = time.process_time() - cpu
-    after = disk.written()
+    after = disk.counts()
     appends = writers * len(taken)
+    device = None if before is None or after is None else after.each(before, len(taken))
     percentiles = quantiles(taken, n=100)
     return Result(
         store=store.name,
@@ -210,7 +151,9 @@ def measure(store: Log | Sqlite, disk: Disk, writers: int, seconds: float) -> Re
         cpu_us_per_append=cpu / appends * 1e6,
         commit_p50_us=percentiles[49],
         commit_p99_us=percentiles[98],
-        device_bytes_per_append=None if written is None or after is None else (after - written) / appends,
+        device_bytes_per_append=None if device is None else device.bytes_written / writers,
+        device_writes_per_commit=None if device is None else device.writes,
+        device_flushes_per_commit=None if device is None else device.flushes,
     )
 
 
@@ -251,33 +194,46 @@ def read_all(directory: Path, committed: int, batch_bytes: int) -> float:
 
 def middle(results: Sequence[Result]) -> Result:
     """The medians of several turns of the same."""
-    ordered = {name: sorted(getattr(each, name) or 0.0 for each in results) for name in FIGURES}
     return msgspec.structs.replace(
-        results[0], **{name: values[len(values) // 2] or None for name, values in ordered.items()}
+        results[0], **{name: median([getattr(each, name) for each in results]) for name in FIGURES}
     )
 
 
+def median(values: Sequence[float | None]) -> float | None:
+    """The one in the middle; None where one is not known."""
+    known = sorted(value for value in values if value is not None)
+    return known[len(known) // 2] if len(known) == len(values) else None
+
+
 def compare(directory: Path, one: bytes, seconds: float, turns: int) -> tuple[float, list[Result]]:
-    """CPU of an append on the loop's side, and the rows of both stores, turn by turn."""
-    disk, log, sqlite = Disk(directory), Log(directory / "log", one), Sqlite(directory, one)
+    """CPU of an append on the loop's side, and the rows of every store, turn by turn."""
+    disk, log = Disk(directory), Log(directory / "log", one)
     append_us = measure_append(log, one)
     encrypted = Log(directory / "encrypted", one, Keyring(QueueKey(bytes(KEY_BYTES))))
-    stores: tuple[Log | Sqlite, ...] = (log, encrypted, sqlite)
+    sqlite, growing = Sqlite(directory / "sqlite", one), SqliteGrowing(directory / "growing", one)
+    stores: tuple[Store, ...] = (log, encrypted, sqlite, growing, OnePage(directory / "one-page"))
+    for store in stores:
+        store.settle()
     rows: dict[tuple[str, int], list[Result]] = {}
     for writers in WRITERS:
         for _ in range(turns):
             for store in stores:
-                rows.setdefault((store.name, writers), []).append(measure(store, disk, writers, seconds / turns))
+                if writers in store.writers:
+                    rows.setdefault((store.name, writers), []).append(measure(store, disk, writers, seconds / turns))
     for store in stores:
         store.close()
-    return append_us, [middle(rows[store.name, writers]) for store in stores for writers in WRITERS]
+    return append_us, [middle(rows[store.name, writers]) for store in stores for writers in store.writers]
 
 
-def ratios(results: list[Result], name: str, *, log_over_sqlite: bool) -> dict[int, float]:
-    """By writers; empty where a figure is not known."""
-    found = {(each.store, each.writers): getattr(each, name) for each in results}
-    pairs = {writers: (found["log", writers], found["SQLite", writers]) for writers in WRITERS}
-    return {n: log / other if log_over_sqlite else other / log for n, (log, other) in pairs.items() if log and other}
+def ratios(results: list[Result], name: str, *, log_over_other: bool) -> dict[str, dict[int, float]]:
+    """By the store that is compared with, and writers; nothing where a figure is not known."""
+    log = {each.writers: getattr(each, name) for each in results if each.store == LOG}
+    found: dict[str, dict[int, float]] = {}
+    for each in results:
+        mine, other = log[each.writers], getattr(each, name)
+        if each.store in (Sqlite.name, SqliteGrowing.name) and mine and other:
+            found.setdefault(each.store, {})[each.writers] = mine / other if log_over_other else other / mine
+    return found
 
 
 def run(directory: Path, payload_bytes: int, seconds: float, turns: int, backlog: int) -> Report:
@@ -290,29 +246,52 @@ def run(directory: Path, payload_bytes: int, seconds: float, turns: int, backlog
         (directory / "backlog").mkdir()
         queue_backlog.make(directory / "backlog", backlog)
         start = queue_backlog.measure(directory / "backlog")
-    faster = ratios(results, "appends_per_s", log_over_sqlite=True)
-    fewer = ratios(results, "device_bytes_per_append", log_over_sqlite=False)
-    return Report(payload_bytes, append_us, reads, results, faster, fewer, start)
+    return Report(payload_bytes, append_us, reads, results, *compared(results), start)
+
+
+def run_slow(directory: Path, payload_bytes: int, seconds: float, turns: int) -> Report:
+    """What is written, on a card whose parts are in `directory`."""
+    one = record.encode(record.MESSAGE, 1, 7, time.time_ns(), time.monotonic_ns(), CONTEXT, b"", bytes(payload_bytes))
+    with slow_disk(directory, SLOW_BYTES) as card:
+        append_us, results = compare(card, one, seconds, turns)
+    return Report(payload_bytes, append_us, [], results, *compared(results), None)
+
+
+def compared(results: list[Result]) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]]:
+    """How many times faster the log is, and how many times fewer bytes it writes."""
+    faster = ratios(results, "appends_per_s", log_over_other=True)
+    return faster, ratios(results, "device_bytes_per_append", log_over_other=False)
+
+
+COLUMNS = (
+    "store", "writers", "appends/s", "µs", "CPU µs", "p50 ms", "p99 ms", "device bytes", "writes, flushes a commit",
+)  # fmt: skip
+
+
+def row(each: Result) -> tuple[str, ...]:
+    """One line of the table."""
+    written = device = "not known"
+    if each.device_bytes_per_append is not None:
+        written = f"{each.device_bytes_per_append:,.0f}"
+        device = f"{each.device_writes_per_commit:.1f}, {each.device_flushes_per_commit:.1f}"
+    commit = (f"{each.commit_p50_us / 1e3:.2f}", f"{each.commit_p99_us / 1e3:.2f}")
+    costs = (f"{each.appends_per_s:,.0f}", f"{each.us_per_append:.1f}", f"{each.cpu_us_per_append:.1f}")
+    return each.store, str(each.writers), *costs, *commit, written, device
 
 
 def show(report: Report, console: Console) -> None:
     """The table."""
     table = Table(title=f"records of {report.payload_bytes} bytes of payload, durable one by one")
-    columns = ("store", "writers", "appends/s", "µs", "CPU µs", "p50 ms", "p99 ms", "device bytes")
-    for column in columns:
+    for column in COLUMNS:
         table.add_column(column, justify="left" if column == "store" else "right")
     for each in report.results:
-        written = "not known" if each.device_bytes_per_append is None else f"{each.device_bytes_per_append:,.0f}"
-        commit = (f"{each.commit_p50_us / 1e3:.2f}", f"{each.commit_p99_us / 1e3:.2f}")
-        costs = (f"{each.appends_per_s:,.0f}", f"{each.us_per_append:.1f}", f"{each.cpu_us_per_append:.1f}")
-        table.add_row(each.store, str(each.writers), *costs, *commit, written)
+        table.add_row(*row(each))
     console.print(table)
-    for writers, times in report.times_faster.items():
-        fewer = report.times_fewer_bytes.get(writers)
-        console.print(
-            f"{writers} writers: {times:.1f} times SQLite's appends"
-            + (f", {fewer:.1f} times fewer device bytes" if fewer else "")
-        )
+    for store, by_writers in report.times_faster.items():
+        for writers, times in by_writers.items():
+            fewer = report.times_fewer_bytes.get(store, {}).get(writers)
+            fewer_bytes = f", {fewer:.1f} times fewer device bytes" if fewer else ""
+            console.print(f"{writers} writers: {times:.1f} times the appends of {store}{fewer_bytes}")
     console.print(f"append, the loop's side: {report.append_us:.2f} µs of CPU")
     for read in report.reads:
         speed = f"{read.us_per_record:.2f} µs of CPU, {read.gb_per_s:.2f} GB/s"
@@ -327,23 +306,38 @@ def show(report: Report, console: Console) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs it and writes the table, and the figures as JSON.
 
-    Returns: the exit code, 0.
+    Returns: the exit code: 0, also where `--slow-disk` is asked for and cannot be had.
     """
     parser = argparse.ArgumentParser(prog="./dev bench queue", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each row")
+    parser.add_argument("--seconds", type=float, help=f"for each row ({SECONDS:g}; on the card {SLOW_SECONDS:g})")
     parser.add_argument("--turns", type=int, default=3, help="in which each row's seconds are divided")
     parser.add_argument("--backlog", type=float, default=2.0, help="GiB to start on; 0: none")
     parser.add_argument("--payload", type=int, default=128, help="bytes")
     parser.add_argument("--directory", type=Path, default=RESULTS, help="on the disk to be measured")
-    parser.add_argument("--json", type=Path, default=RESULTS / "queue.json", help="where the figures go")
+    parser.add_argument("--slow-disk", action="store_true", help="on a memory card of class A1 instead; needs root")
+    parser.add_argument(
+        "--json", type=Path, help="where the figures go (bench-results/queue.json, queue-slow-disk.json)"
+    )
     options = parser.parse_args(argv)
-    options.directory.mkdir(parents=True, exist_ok=True)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="queue-", dir=options.directory) as directory:
-        report = run(Path(directory), options.payload, options.seconds, options.turns, int(options.backlog * (1 << 30)))
-    show(report, Console())
-    options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    to = options.json or RESULTS / ("queue-slow-disk.json" if options.slow_disk else "queue.json")
+    for directory in (options.directory, to.parent):
+        directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="queue-", dir=options.directory) as place:
+            report = report_of(Path(place), options)
+    except NoSlowDiskError as error:
+        print(f"left out: there can be no slow disk here: {error}")
+        return 0
+    show(report, Console(width=WIDTH))
+    to.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     return 0
+
+
+def report_of(place: Path, options: argparse.Namespace) -> Report:
+    """Everything that was asked for, in an empty directory."""
+    if options.slow_disk:
+        return run_slow(place, options.payload, options.seconds or SLOW_SECONDS, options.turns)
+    return run(place, options.payload, options.seconds or SECONDS, options.turns, int(options.backlog * GIB))
 
 
 if __name__ == "__main__":

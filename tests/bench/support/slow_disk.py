@@ -1,0 +1,85 @@
+"""A directory on a memory card as gateways have them (`card`), with ext4 on it. Needs root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[3]
+_NEEDED = ("mount", "umount", "losetup", "mkfs.ext4")
+
+
+class NoSlowDiskError(Exception):
+    """There can be none here; the text says why."""
+
+
+def _obstacle() -> str | None:
+    if os.geteuid() != 0:
+        return "mounting one needs root"
+    for device in ("/dev/fuse", "/dev/loop-control"):
+        if not Path(device).exists():
+            return f"this kernel has no {device}"
+    lacking = [name for name in _NEEDED if shutil.which(name) is None]
+    return f"{', '.join(lacking)} cannot be found" if lacking else None
+
+
+@contextmanager
+def slow_disk(place: Path, size: int) -> Iterator[Path]:
+    """An empty ext4 of `size` bytes on a card; what has been written is gone afterwards.
+
+    Args:
+        place: an empty directory for the parts of it, on a disk that is faster.
+        size: bytes.
+
+    Raises:
+        NoSlowDiskError: it cannot be had here.
+    """
+    if (why := _obstacle()) is not None:
+        raise NoSlowDiskError(why)
+    image, card, mounted = place / "image", place / "card", place / "disk"
+    with ExitStack() as undo:
+        with image.open("wb") as file:
+            file.truncate(size)
+        # All of it now: else the kernel goes on writing inode tables while something is measured.
+        _run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+        card.touch()
+        _insert(image, card, undo)
+        device = _run("losetup", "--find", "--show", card).strip()
+        undo.callback(_run, "losetup", "--detach", device)
+        Path("/sys/block", Path(device).name, "queue/write_cache").write_text("write through")
+        mounted.mkdir()
+        _run("mount", "-t", "ext4", device, mounted)
+        undo.callback(_run, "umount", mounted)
+        yield mounted
+
+
+def _insert(image: Path, card: Path, undo: ExitStack) -> None:
+    """Makes `card` the file whose requests cost time."""
+    try:
+        kernel = os.open("/dev/fuse", os.O_RDWR)
+    except OSError as error:
+        raise NoSlowDiskError(str(error)) from error
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.support.card", image, str(kernel)], cwd=CHECKOUT, pass_fds=[kernel]
+    )
+    undo.callback(server.wait)
+    undo.callback(os.close, kernel)
+    options = f"fd={kernel},rootmode=100000,user_id=0,group_id=0"
+    try:
+        _run("mount", "--internal-only", "-t", "fuse", "-o", options, "card", card, descriptors=[kernel])
+    except NoSlowDiskError:
+        server.kill()
+        raise
+    undo.callback(_run, "umount", card)
+
+
+def _run(*command: str | Path, descriptors: list[int] | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, pass_fds=descriptors or [], check=False)
+    if done.returncode:
+        raise NoSlowDiskError(f"{command[0]}: {done.stderr.strip()}")
+    return done.stdout
