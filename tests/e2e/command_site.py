@@ -55,7 +55,7 @@ def outcomes(address: str) -> list[tuple[str, dict[str, object]]]:
 
 
 class Sleeper:
-    """A device that keeps its session, takes commands at QoS 2 and answers each, in its own thread."""
+    """A device that keeps its session, takes commands at QoS 2 and answers each, some twice, in its own thread."""
 
     def __init__(self, name: str, gateway: Gateway, version: int) -> None:
         self.name = name
@@ -77,12 +77,17 @@ class Sleeper:
             self._start |= {"clean_start": False, "properties": properties}
 
     def live(self, chance: random.Random, until: threading.Event) -> None:
-        """Sleeps and wakes until told, and stays awake then. Blocks."""
+        """Sleeps and wakes, or loses its connection, until told, and stays awake then. Blocks."""
         self._client.connect_async("127.0.0.1", **self._start)  # type: ignore[arg-type]
         self._client.loop_start()
         while not until.wait(chance.uniform(0.2, 3.0)):
-            self._client.disconnect()
-            self._client.loop_stop()
+            if chance.random() < 0.5:
+                self._client.disconnect()
+                self._client.loop_stop()
+            else:
+                self._client.loop_stop()
+                if (connection := self._client.socket()) is not None:  # ends without a word
+                    connection.close()
             until.wait(chance.uniform(0.0, 1.5))
             self._client.connect_async("127.0.0.1", **self._start)  # type: ignore[arg-type]
             self._client.loop_start()
@@ -97,4 +102,7 @@ class Sleeper:
 
     def _on_message(self, client: paho.Client, _user: object, message: paho.MQTTMessage) -> None:
         self.got.append((message.topic.rpartition("/")[2], time.time()))
-        client.publish(f"{message.topic}/result", b'{"status": "succeeded", "payload": 1}', 1)
+        qos = 1 + len(self.got) % 2
+        client.publish(f"{message.topic}/result", b'{"status": "succeeded", "payload": 1}', qos)
+        if len(self.got) % 5 == 0:
+            client.publish(f"{message.topic}/result", b'{"status": "failed", "payload": 2}', qos)

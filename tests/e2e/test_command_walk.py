@@ -31,13 +31,20 @@ Orders = list[tuple[str, dict[str, object]]]
 Said = list[tuple[str, dict[str, object]]]
 
 
-def make_orders(chance: random.Random) -> Orders:
-    """Those of odd number have a deadline, some of them one that nobody meets; some come twice, some are taken back."""
+def make_orders(chance: random.Random, numbers: range, earlier: Orders) -> Orders:
+    """Those of odd number have a deadline, some of them one that nobody meets; some come twice, some are taken back.
+
+    `earlier`: what was sent before, of which some comes again, as after a rebalance.
+    """
     orders: Orders = []
-    for number in range(COUNT):
+    for number in numbers:
         device, order = chance.choice(DEVICES), {"id": f"c{number}", "name": "work", "payload": number, "qos": 2}
         if number % 2:
             order |= {"qos": 1, "deadline": rfc3339(int((time.time() + chance.choice((0.5, 5, 60))) * 1e9))}
+        if number % 13 == 0:
+            order["concurrency"] = "serial"
+        if number % 17 == 0:
+            order["response"] = False
         if number % 50 == 0:
             order["deadline"] = "yesterday"
         orders.append((device, order))
@@ -45,6 +52,8 @@ def make_orders(chance: random.Random) -> Orders:
             orders.append((device, order))
         if number % 11 == 0:
             orders.append((device, {"id": f"c{number}", "cancel": True}))
+        if number % 23 == 0 and earlier:
+            orders.append(chance.choice(earlier))
     return orders
 
 
@@ -61,12 +70,16 @@ async def trouble(broker: Broker) -> None:
     await asyncio.to_thread(broker.start)
 
 
-async def command(address: str, orders: Orders) -> None:
-    """Bit by bit, while things die."""
-    part = max(1, len(orders) // 10)
-    for first in range(0, len(orders), part):
-        await asyncio.to_thread(send, address, orders[first : first + part])
+async def command(address: str, chance: random.Random) -> Orders:
+    """Bit by bit, for as long as things die; returns all that was sent."""
+    sent: Orders = []
+    part = max(1, COUNT // (3 * KILLS))
+    for first in range(0, COUNT, part):
+        orders = make_orders(chance, range(first, min(COUNT, first + part)), sent)
+        await asyncio.to_thread(send, address, orders)
+        sent += orders
         await asyncio.sleep(0.4)
+    return sent
 
 
 async def walk(directory: Path, broker: Broker, chance: random.Random) -> tuple[list[Sleeper], Orders, Said]:
@@ -85,8 +98,8 @@ async def walk(directory: Path, broker: Broker, chance: random.Random) -> tuple[
             life.start()
         for device in devices:
             assert await asyncio.to_thread(device.subscribed.wait, 60), service.complaints()
-        orders = make_orders(chance)
-        await asyncio.gather(kill(service, chance), trouble(broker), command(broker.address, orders))
+        own = random.Random(chance.random())
+        _, _, orders = await asyncio.gather(kill(service, chance), trouble(broker), command(broker.address, own))
         enough.set()
         await finals_of_all(broker.address, orders, service)
         for life, device in zip(lives, devices, strict=True):
@@ -123,6 +136,7 @@ def test_commands_survive_what_they_meet(tmp_path: Path) -> None:
     assert {name: count for name, count in final.items() if count != 1} == {}
     assert final.keys() == by_id.keys()
     words = {outcome["id"]: outcome["outcome"] for _, outcome in said if outcome["outcome"] in FINAL}
+    print(Counter(words.values()))
     assert Counter(words.values()).keys() >= {"succeeded", "expired", "cancelled", "refused"}
     got = [(name, when) for device in devices for name, when in device.got]
     times = Counter(name for name, _ in got)
