@@ -76,7 +76,7 @@ class _Body(msgspec.Struct, omit_defaults=True):
 
     id: str
     name: str
-    payload: msgspec.Raw = msgspec.Raw(b"")
+    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     deadline: str | None = None
 
 
@@ -117,7 +117,8 @@ def message_of(command: Command) -> Message:
     """What the device gets. The response topic and the correlation data are for MQTT 5 (§4.10)."""
     order = command.order
     topic = topic_of(command.device, order.id)
-    body = msgspec.json.encode(_Body(order.id, order.name, order.payload, order.deadline))
+    payload = order.payload if bytes(order.payload) else msgspec.UNSET
+    body = msgspec.json.encode(_Body(order.id, order.name, payload, order.deadline))
     properties: dict[int, object] = {Property.CONTENT_TYPE: "application/json"}
     if order.response:
         properties |= {Property.RESPONSE_TOPIC: f"{topic}/result", Property.CORRELATION_DATA: order.id.encode()}

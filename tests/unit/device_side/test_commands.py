@@ -64,6 +64,17 @@ def test_the_way_of_a_command_that_is_answered(make: MakeWorld) -> None:
     assert len(world.commands) == 0
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_one_without_a_payload_is_json_too(make: MakeWorld, restart: bool) -> None:
+    world = make()
+    world.order("c1")
+    if restart:
+        world.end()
+        world = make()
+    (message,) = world.device().messages()
+    assert msgspec.json.decode(message.payload) == {"id": "c1", "name": "reboot"}
+
+
 @pytest.mark.parametrize(
     ("answer", "word", "payload"),
     [
