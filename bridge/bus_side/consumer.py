@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from bridge.bus_side.access import Access, AccessError
@@ -19,11 +19,11 @@ from bridge.bus_side.backoff import Backoff
 from bridge.bus_side.bell import Bell
 from bridge.bus_side.desired import NotDesired
 from bridge.bus_side.downlink_log import DownlinkLog
+from bridge.bus_side.partitions import assign_all, has_grown
 
 _log = logging.getLogger(__name__)
 _POLL_MS = 1000
 _BATCH_RECORDS = 1000
-_TOPIC_PAUSE_S = 0.1
 _END_LIMIT_S = 2.0
 KafkaRecord = ConsumerRecord[bytes | None, bytes | None]
 
@@ -91,11 +91,7 @@ class Consumer:
                     await consumer.stop()
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        """All partitions. One is named first: only topics of an assignment appear in aiokafka's metadata."""
-        consumer.assign([TopicPartition(self._topic, 0)])
-        while not (partitions := consumer.partitions_for_topic(self._topic)):  # noqa: ASYNC110 - no event for it
-            await asyncio.sleep(_TOPIC_PAUSE_S)
-        consumer.assign([TopicPartition(self._topic, partition) for partition in sorted(partitions)])
+        await assign_all(consumer, self._topic)
         if self._away:
             self._away = False
             _log.info("topic %s is read again", self._topic)
@@ -110,7 +106,7 @@ class Consumer:
             async with asyncio.timeout(self._timeout_s):
                 await consumer.commit(offsets)
             self._backoff.reset()
-        if len(consumer.partitions_for_topic(self._topic) or ()) > len(consumer.assignment()):
+        if has_grown(consumer, self._topic):
             await self._assign(consumer)
 
     async def _store(self, records: Sequence[KafkaRecord]) -> None:

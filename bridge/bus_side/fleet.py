@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,7 @@ from bridge.bus_side.gap import rfc3339
 from bridge.bus_side.known import Known
 from bridge.bus_side.sink import SinkAway
 from bridge.bus_side.sketch import swept
+from bridge.bus_side.topic_tail import TopicTail
 from bridge.config import Kafka
 
 _GATEWAY: Final = "gateway"
@@ -38,7 +40,7 @@ class Fleet:
     def __init__(self, kafka: Kafka, topic: str, gateway: str) -> None:
         self._access = Access(kafka)
         self._gateway = gateway
-        self._known = Known(kafka, topic, gateway)
+        self._known = Known(partial(TopicTail, kafka, topic), topic, gateway)
 
     async def read(self) -> None:
         """Up to the present end. Raises FleetError."""

@@ -26,6 +26,8 @@ from bridge.log.queue_key import Keyring
 
 _log = logging.getLogger(__name__)
 _CATCH_UP_LOOK_S = 0.01
+_HELD_S = 0.05
+"""For so long a lane rests whose records the sink did not take yet."""
 
 
 class Forwarder:
@@ -231,12 +233,15 @@ class Forwarder:
                 self._link.figures.transactions_aborted += 1
                 raise
             self._put_off_probe()
-            self._link.wrote(batches, written)
+            now, taken = asyncio.get_running_loop().time(), [each for each in batches if each.lane not in written.held]
+            self._link.wrote(taken, written)
+            self._link.figures.transactions_aborted += written.contested
             if self._meter is not None:
-                size = sum(batch.bytes for batch in batches)
-                self._meter.spend(asyncio.get_running_loop().time(), written.wire_bytes, size)
-            for batch in batches:
+                self._meter.spend(now, written.wire_bytes, sum(batch.bytes for batch in taken))
+            for batch in taken:
                 self._lanes[batch.lane].done = batch.position
+            for name in written.held:
+                self._lanes[name].give_back(self._bell.committed[name], now + _HELD_S)
         self._budget.grow()
         self._backoff.reset()
 

@@ -6,11 +6,13 @@ one record a transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 
+from bridge.bus_side.claims import Claims
 from bridge.bus_side.known import Known
 from bridge.bus_side.sink import LaneBatch
 from bridge.bus_side.sketch import Sketch, Verdict, sketch_of, verdict, without_ground
@@ -47,7 +49,7 @@ class Judge:
         """Of the life of ours whose first word has been heard."""
 
     def settle(self, batches: Sequence[LaneBatch]) -> list[LaneBatch]:
-        """The batches with what goes out."""
+        """The batches with what goes out, and what that claims of the topic."""
         self.asked, self.alive = {}, None
         return [self._settle(batch) for batch in batches]
 
@@ -56,33 +58,35 @@ class Judge:
         if not keys:
             return batch
         last = {key: seq for seq, key in keys.items()}
-        settled = LaneBatch(batch.lane, [], batch.position, batch.bytes)
+        claims = Claims(self._known.topic, self._known.looked, {})
+        settled = LaneBatch(batch.lane, [], batch.position, batch.bytes, (claims,))
         for record in batch.records:
             key = keys.get(record.seq, "")
             if not key or record.flags & TOMBSTONE:
                 settled.records.append(record)
             elif last[key] == record.seq and key.startswith(GATEWAYS):
-                self._judge_life(key, record, settled, last)
+                self._judge_life(key, record, settled, claims, last)
             elif last[key] == record.seq:
-                self._judge(key, record, settled)
+                self._judge(key, record, settled, claims)
         return settled
 
-    def _judge(self, device: str, record: Record, into: LaneBatch) -> None:
+    def _judge(self, device: str, record: Record, into: LaneBatch, claims: Claims) -> None:
         own = sketch_of(record.payload)
         entry = self._known.devices.get(device)
         theirs = entry.sketch if entry is not None else Sketch()
         decided = verdict(own, theirs, self.names)
         if decided is Verdict.SEND:
             into.records.append(msgspec.structs.replace(record, payload=without_ground(record.payload)))
+            claims.refuted[device.encode()] = partial(_refutes, own, self.names)
         elif decided is not Verdict.LEAVE:
             self.asked[device] = None
         if decided is Verdict.OVERTAKEN and own.reports:
             into.records.append(self._superseded(device, record, theirs))
 
-    def _judge_life(self, key: str, record: Record, into: LaneBatch, said: dict[str, int]) -> None:
+    def _judge_life(self, key: str, record: Record, into: LaneBatch, claims: Claims, said: Collection[str]) -> None:
         """Our own record. A life that does not know of a later one (its disk is new, or old) is told so first."""
         own, former = sketch_of(record.payload), self._known.gateways.get(self._gateway)
-        if former is not None and former.started != own.started and former.epoch >= own.epoch:
+        if former is not None and _is_later_life(former, own):
             self.asked[key] = None
             return
         if own.started != self._started:
@@ -90,6 +94,7 @@ class Judge:
             self.asked |= dict.fromkeys(device for device in self._known.present(self.names) if device not in said)
         self.alive = into
         into.records.append(record)
+        claims.refuted[key.encode()] = lambda value: value is not None and _is_later_life(sketch_of(value), own)
 
     def _superseded(self, device: str, record: Record, theirs: Sketch) -> Record:
         event = {
@@ -98,6 +103,16 @@ class Judge:
         }  # fmt: skip
         context = encode_context(device, "", self._event_topic)
         return msgspec.structs.replace(record, kind=EVENT, context=context, payload=msgspec.json.encode(event))
+
+
+def _refutes(own: Sketch, names: Collection[str], value: bytes | None) -> bool:
+    """Whether a document of ours would not have been sent as it is, had this been known; None: a tombstone."""
+    return value is None or verdict(own, sketch_of(value), names) is not Verdict.SEND
+
+
+def _is_later_life(other: Sketch, own: Sketch) -> bool:
+    """Of two of this gateway's own records: not of the same life, and no earlier one."""
+    return other.started != own.started and other.epoch >= own.epoch
 
 
 def _key(record: Record) -> str:

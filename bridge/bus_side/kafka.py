@@ -12,6 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,12 +23,14 @@ from bridge.bus_side.delivery import NO_TRANSACTION_LOG, refused
 from bridge.bus_side.fill import Fill, Lot
 from bridge.bus_side.forms import NO_ROUTES, Forms
 from bridge.bus_side.letter import LetterBox, NotKept
+from bridge.bus_side.log_fetch import read_log
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import committed_offset, group_coordinator
 from bridge.bus_side.producer import LaneProducer
+from bridge.bus_side.proof import Proof
 from bridge.bus_side.refusal import Refusal
 from bridge.bus_side.refusals import BatchRefused, Refusals, refusal_of
-from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkFenced, SinkRefused, Written
+from bridge.bus_side.sink import LaneBatch, SinkAgain, SinkAway, SinkContested, SinkFenced, SinkRefused, Written
 from bridge.bus_side.topic_maker import TopicMaker
 from bridge.bus_side.topics import Topics
 from bridge.config import Kafka
@@ -216,20 +219,24 @@ class KafkaSink:
         return log if self._run is None else f"{log} {self._run.mark}"
 
     async def _transact(self, producer: LaneProducer, lots: Sequence[Lot], batches: Sequence[LaneBatch]) -> None:
-        sends = [self._send_lot(producer, lot) for lot in lots]
+        proof = Proof(batches)
+        sends = [self._send_lot(producer, lot, proof) for lot in lots]
         if not self._exactly_once:
             await _all(sends)
             return
         await producer.begin()
         await _all([*sends, self._send_positions(producer, batches)])
+        if contested := await proof.contested(partial(read_log, producer.client), producer.id):
+            await producer.abort()
+            raise SinkContested(contested)
         await producer.commit()
 
-    async def _send_lot(self, producer: LaneProducer, lot: Lot) -> None:
+    async def _send_lot(self, producer: LaneProducer, lot: Lot, proof: Proof) -> None:
         """Returns when all of the lot is in Kafka; the batches of one partition go in their order."""
         for batch, (lane, seq) in zip(lot.batches, lot.firsts, strict=True):
             try:
                 self._wire_bytes += batch.wire_size()
-                await producer.send(batch, lot.topic, lot.partition)
+                offset = await producer.send(batch, lot.topic, lot.partition)
             except KafkaError as error:
                 refusal = refusal_of(error, lot.topic, lot.partition)
                 if refusal is None:
@@ -237,6 +244,7 @@ class KafkaSink:
                 raise BatchRefused(
                     lot.topic, refusal, count=batch.count, size=batch.size(), lane=lane, seq=seq
                 ) from error
+            proof.sent(lot.topic, lot.partition, offset, batch.count)
             self._steps += 1
 
     async def _send_positions(self, producer: LaneProducer, batches: Sequence[LaneBatch]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
 
 from bridge.bus_side.access import Access
 from bridge.bus_side.backoff import Backoff
@@ -25,10 +29,14 @@ from bridge.bus_side.producer import hasten_transactions
 from bridge.bus_side.refusals import know_invalid_records
 from bridge.bus_side.settled import Settled
 from bridge.bus_side.sink import Sink
+from bridge.bus_side.topic_tail import TopicTail
 from bridge.bus_side.wanted import Wanted
 from bridge.config import Config, Kafka, State
 from bridge.log.queue_key import Keyring
 from bridge.log.settings import LogSettings
+
+_CONTEST_PAUSE_MAX_S: Final = 0.02
+"""A transaction takes about as long."""
 
 
 def quieten() -> Noise:
@@ -96,11 +104,14 @@ def make_settled(config: Config, kafka: Kafka, state: State, sink: Sink, bell: B
     def instant(ago_s: float) -> str:
         return rfc3339(time.time_ns() - int(ago_s * 1e9))
 
+    async def pause() -> None:
+        await asyncio.sleep(random.uniform(0, _CONTEST_PAUSE_MAX_S))
+
     own = config.gateway
-    known = Known(kafka, state.topic, own.id)
+    known = Known(partial(TopicTail, kafka, state.topic), state.topic, own.id)
     judge = Judge(known, gateway=own.id, former=own.renamed_from, event_topic=kafka.event_topic, instant=instant)
     margin_s = state.sweep_margin if state.sweep else None
-    return Settled(sink, known, judge, tell, instant=instant, sweep_margin_s=margin_s)
+    return Settled(sink, known, judge, tell, pause=pause, instant=instant, sweep_margin_s=margin_s)
 
 
 def make_newcomers(config: Config, kafka: Kafka, topic: str, sink: Sink, bell: Bell, downlink: DownlinkLog) -> Sink:

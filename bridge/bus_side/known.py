@@ -5,14 +5,13 @@ About 300 bytes a device of the whole fleet: where its document stands and a ske
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, Protocol
 
 import msgspec
 
 from bridge.bus_side.sketch import Sketch, lease_over, sketch_of
-from bridge.bus_side.topic_tail import Taken, TopicTail
-from bridge.config import Kafka
+from bridge.bus_side.topic_tail import Place, Taken
 from bridge.log.record import GATEWAYS
 
 _GATEWAY: Final = "gateway"
@@ -34,10 +33,28 @@ class News(msgspec.Struct, gc=False):
     """The document; None: it was removed."""
 
 
+class Tail(Protocol):
+    """See `topic_tail.TopicTail`."""
+
+    @property
+    def looked(self) -> dict[int, int]: ...
+
+    async def refresh(self) -> None: ...
+
+    async def fetch(self, wanted: Collection[Place]) -> dict[Place, bytes | None]: ...
+
+    async def close(self) -> None: ...
+
+
 class Known:
     """Of one topic, for one gateway."""
 
-    def __init__(self, kafka: Kafka, topic: str, gateway: str) -> None:
+    def __init__(self, tail: Callable[[Callable[[Taken], None]], Tail], topic: str, gateway: str) -> None:
+        """Args:
+        tail: reads the topic; it is given what takes each record.
+        topic: its name.
+        gateway: our id.
+        """
         self.topic = topic
         self.gateways: dict[str, Sketch] = {}
         """Their own records, by id."""
@@ -47,11 +64,20 @@ class Known:
         self._gateway = gateway
         self._writer = (_GATEWAY, gateway.encode())
         self._news: dict[str, News] = {}
-        self._tail = TopicTail(kafka, topic, self._take)
+        self._tail = tail(self._take)
+
+    @property
+    def looked(self) -> dict[int, int]:
+        """By partition, the offset up to which the topic is known."""
+        return self._tail.looked
 
     async def refresh(self) -> None:
-        """Reads the topic up to its present end. Raises SinkAway."""
+        """Reads the topic up to its present end: before the first transaction that is open. Raises SinkAway."""
         await self._tail.refresh()
+
+    def has(self, places: Mapping[int, int]) -> bool:
+        """Whether what stands at these offsets, by partition, has been decided, and read."""
+        return all(self.looked.get(partition, 0) > offset for partition, offset in places.items())
 
     def news(self) -> list[News]:
         """What others have written about devices of this gateway since the last call; of each device the last."""

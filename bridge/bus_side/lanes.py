@@ -87,6 +87,8 @@ class Lane:
         """The durable cursor; None: this log has none."""
         self.done = self.saved
         """Forwarded up to here, as far as this process and the cursor know."""
+        self._not_before_s = 0.0
+        """By a rising clock: what was given back is not read again before."""
         self._record_bytes = 0.0
         """Of one record, as the last ones were; 0: none was read yet."""
         self._reader = LogReader(directory, log_id, self.saved, self._keys)
@@ -108,14 +110,20 @@ class Lane:
         """How much longer what waits here may wait for company; 0: it is to go now. `now_s`: of a rising clock."""
         settings = self._settings
         count = committed - self.position
+        back_s = max(0.0, self._not_before_s - now_s) if count > 0 else 0.0
         if not settings.linger or count <= 0:
             self._lingers_since = None
-            return 0.0
+            return back_s
         if self._lingers_since is None:
             self._lingers_since = now_s
         if count * self._each(committed) >= settings.linger_bytes:
-            return 0.0
-        return max(0.0, self._lingers_since + settings.linger - now_s)
+            return back_s
+        return max(back_s, self._lingers_since + settings.linger - now_s)
+
+    def give_back(self, committed: int, not_before_s: float) -> None:
+        """What was read and is not done is read again, but not before that moment of the clock of `lingers_s`."""
+        self.go_to(None, committed)
+        self._not_before_s = not_before_s
 
     def read(self, committed: int, max_records: int, max_bytes: int) -> LaneBatch:
         """The next records.

@@ -1,16 +1,18 @@
 """Newest: never a newer device document replaced by an older one, when somebody else's queue is forwarded late.
 
 A device may have moved to another gateway since: the documents that its new gateway wrote are newer than those that
-wait in the old one's queue. What stands in the compacted topic is looked at before each write that has documents.
+wait in the old one's queue. What stands in the compacted topic is looked at before each write that has documents, and
+they go out with the claim that nobody has written about these devices since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
+from bridge.bus_side.claims import Claims, any_word
 from bridge.bus_side.sink import LaneBatch, Sink, Written
 from bridge.bus_side.sketch import sketch_of, without_ground
 from bridge.bus_side.stage import Stage
@@ -38,6 +40,15 @@ class NewestDocuments:
             self._tails[topic] = TopicTail(self._kafka, topic, lambda record: self._take(topic, record))
         await self._tails[topic].refresh()
 
+    def claims(self, documents: Iterable[_Document]) -> tuple[Claims, ...]:
+        """That nobody has written about these devices since the last `refresh` of their topics."""
+        by_topic: dict[str, Claims] = {}
+        for each in documents:
+            if each.topic:
+                claims = by_topic.setdefault(each.topic, Claims(each.topic, self._tails[each.topic].looked, {}))
+                claims.refuted[each.device.encode()] = any_word
+        return tuple(by_topic.values())
+
     def is_outdated(self, topic: str, device: str, record: Record) -> bool:
         """Another gateway wrote about this device, and not before; a clock that was not set proves nothing."""
         place = (topic, device.encode())
@@ -58,6 +69,20 @@ class NewestDocuments:
         self._made_ms[topic, record.key or b""] = None if own else record.timestamp
 
 
+class _Document(msgspec.Struct, gc=False):
+    """A document that is to be written."""
+
+    lane: str
+    record: Record
+    device: str
+    topic: str
+    """Empty, as the device: the record is damaged, and a dead letter anyway."""
+
+    @property
+    def number(self) -> tuple[str, int]:
+        return self.lane, self.record.seq
+
+
 class OnlyNewest(Stage):
     """A sink that leaves out documents that are not the newest (see `sink.Sink`), or all, without a `newest`."""
 
@@ -68,8 +93,14 @@ class OnlyNewest(Stage):
 
     async def write(self, batches: Sequence[LaneBatch]) -> Written:
         """See `Sink.write`."""
-        outdated = await self._outdated(batches)
-        written = await self._inner.write([_without(batch, outdated) for batch in batches])
+        documents = [
+            _document(batch.lane, each) for batch in batches for each in batch.records if each.kind == DOCUMENT
+        ]
+        outdated = await self._outdated(documents)
+        left = [_without(batch, outdated) for batch in batches]
+        if left and self._newest is not None:
+            left[0].claims = self._newest.claims(each for each in documents if each.number not in outdated)
+        written = await self._inner.write(left)
         self.left_out += len(outdated)
         return written
 
@@ -79,32 +110,23 @@ class OnlyNewest(Stage):
         if self._newest is not None:
             await self._newest.close()
 
-    async def _outdated(self, batches: Sequence[LaneBatch]) -> set[tuple[str, int]]:
-        documents = [
-            (batch.lane, record, *_place(record))
-            for batch in batches
-            for record in batch.records
-            if record.kind == DOCUMENT
-        ]
+    async def _outdated(self, documents: Sequence[_Document]) -> set[tuple[str, int]]:
         newest = self._newest
         if newest is None:
-            return {(lane, record.seq) for lane, record, _, _ in documents}
-        for topic in dict.fromkeys(topic for _, _, _, topic in documents if topic):
+            return {each.number for each in documents}
+        for topic in dict.fromkeys(each.topic for each in documents if each.topic):
             await newest.refresh(topic)
         return {
-            (lane, record.seq)
-            for lane, record, device, topic in documents
-            if topic and newest.is_outdated(topic, device, record)
+            each.number for each in documents if each.topic and newest.is_outdated(each.topic, each.device, each.record)
         }
 
 
-def _place(record: Record) -> tuple[str, str]:
-    """Device and topic; empty where the record is damaged: then it is a dead letter anyway."""
+def _document(lane: str, record: Record) -> _Document:
     try:
         device, _, topic = decode_context(record.context)
     except RecordError:
-        return "", ""
-    return device, topic
+        return _Document(lane, record, "", "")
+    return _Document(lane, record, device, topic)
 
 
 def _without(batch: LaneBatch, outdated: set[tuple[str, int]]) -> LaneBatch:

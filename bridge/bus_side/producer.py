@@ -67,13 +67,24 @@ class LaneProducer:
         """Begins a transaction. Raises KafkaError."""
         await self._producer.begin_transaction()
 
-    async def send(self, batch: RecordBatch, topic: str, partition: int) -> None:
-        """Returns when the broker has the batch. Raises KafkaError."""
-        await (await self._producer.send_batch(batch, topic, partition=partition))
+    @property
+    def id(self) -> int:
+        """As Kafka knows it in the log."""
+        number: int = self._producer._txn_manager.producer_id
+        return number
+
+    async def send(self, batch: RecordBatch, topic: str, partition: int) -> int:
+        """Returns when the broker has the batch: where it begins in the log (-1: unknown). Raises KafkaError."""
+        offset: int = (await (await self._producer.send_batch(batch, topic, partition=partition))).offset
+        return offset
 
     async def commit(self) -> None:
         """Commits the transaction. Raises KafkaError; then nobody knows yet whether it is committed."""
         await self._producer.commit_transaction()
+
+    async def abort(self) -> None:
+        """Aborts the transaction; another one may begin. Raises KafkaError."""
+        await self._producer.abort_transaction()
 
     async def send_position(self, group: str, topic: str, position: int, metadata: str, coordinator: int) -> int:
         """Puts one group's position into the open transaction; returns the group's coordinator, for the next time.

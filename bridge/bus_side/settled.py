@@ -2,25 +2,30 @@
 
 A stage between the forwarder and Kafka. Before each write that has documents the state topic is read to its end. A
 document against which something there speaks is left out, and what is there goes to the device side, which makes one
-document of the two and sends that. Between the look and the write another gateway may write; it, or we, will see that
-at the next look and say again what is true: the window is as long as a transaction, and nothing wrong stays.
+document of the two and sends that. Between the look and the write another gateway may write: so the documents go out
+with what they claim of the topic (`claims`), and the sink takes the transaction back where that did not hold. Then the
+same is done again, from the look on; while what is in the way is not decided yet, documents wait and the rest goes on.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
 
 import msgspec
 
+from bridge.bus_side.claims import any_word
 from bridge.bus_side.judge import Judge
 from bridge.bus_side.known import Known, News
-from bridge.bus_side.sink import LaneBatch, Sink, SinkAway, Written
+from bridge.bus_side.sink import LaneBatch, Sink, SinkAway, SinkContested, Written
 from bridge.bus_side.sketch import swept
 from bridge.bus_side.stage import Stage
 from bridge.log.record import DOCUMENT, EVENT, KNOWN, TOMBSTONE, encode, encode_context
 
 _log = logging.getLogger(__name__)
+_TRIES: Final = 3
+"""Of one write, one right after the other; then the documents are given back and the rest goes out alone."""
 
 
 class Settled(Stage):
@@ -33,6 +38,7 @@ class Settled(Stage):
         judge: Judge,
         tell: Callable[[list[bytes]], Awaitable[None]],
         *,
+        pause: Callable[[], Awaitable[None]],
         instant: Callable[[float], str],
         sweep_margin_s: float | None,
     ) -> None:
@@ -41,6 +47,7 @@ class Settled(Stage):
         judge: decides what goes out.
         tell: brings downlink records to the device side; returns when they are durable. What finds no room may be
             dropped: the next document of the device asks again.
+        pause: waits a short and random time, so that two that took each other's write back do not meet again.
         instant: the time so many seconds ago, RFC 3339 in UTC with milliseconds.
         sweep_margin_s: what clocks may differ; None: devices of dead gateways are left as they are.
         """
@@ -48,25 +55,36 @@ class Settled(Stage):
         self._known = known
         self._judge = judge
         self._tell = tell
+        self._pause = pause
         self._instant = instant
         self._sweep_margin_s = sweep_margin_s
+        self._contested: dict[int, int] = {}
+        """Where in the topic that stood which a document of ours did not reckon with."""
 
     async def write(self, batches: Sequence[LaneBatch]) -> Written:
         """See `Sink.write`."""
         others = [batch for batch in batches if not any(record.kind == DOCUMENT for record in batch.records)]
         if len(others) == len(batches):
             return await self._inner.write(batches)
-        try:
-            await self._known.refresh()
-        except SinkAway:
-            if others:  # a state topic that cannot be read holds documents up, and nothing else
-                await self._inner.write(others)
-            raise
-        settled = self._judge.settle(batches)
-        if self._judge.alive is not None and self._sweep_margin_s is not None:
-            await self._sweep(self._judge.alive, self._instant(self._sweep_margin_s))
-        await self._hear(self._judge.asked)
-        return await self._inner.write(settled)
+        for tried in range(_TRIES):
+            try:
+                await self._known.refresh()
+            except SinkAway:
+                if others:  # a state topic that cannot be read holds documents up, and nothing else
+                    await self._inner.write(others)
+                raise
+            if not self._known.has(self._contested):
+                return await self._without_documents(batches, others, tried)
+            try:
+                written = await self._inner.write(await self._settle(batches))
+            except SinkContested as error:
+                self._contested = error.places
+                _log.debug("a write with documents is taken back: %s (partition: offset) %s", error, error.places)
+                await self._pause()
+            else:
+                written.contested = tried
+                return written
+        return await self._without_documents(batches, others, _TRIES)
 
     async def probe(self) -> None:
         """See `Sink.probe`; and hears what others have written meanwhile."""
@@ -79,6 +97,22 @@ class Settled(Stage):
         await super().stop()
         await self._known.close()
 
+    async def _settle(self, batches: Sequence[LaneBatch]) -> list[LaneBatch]:
+        settled = self._judge.settle(batches)
+        if self._judge.alive is not None and self._sweep_margin_s is not None:
+            await self._sweep(self._judge.alive, settled, self._instant(self._sweep_margin_s))
+        await self._hear(self._judge.asked)
+        return settled
+
+    async def _without_documents(
+        self, batches: Sequence[LaneBatch], others: Sequence[LaneBatch], contested: int
+    ) -> Written:
+        """A transaction of another gateway may stay open for as long as Kafka lets it, if that gateway is dead."""
+        written = await self._inner.write(others)
+        written.held = frozenset(batch.lane for batch in batches) - {batch.lane for batch in others}
+        written.contested = contested
+        return written
+
     async def _hear(self, asked: Iterable[str]) -> None:
         """The device side hears what others have written, and what it has to know."""
         heard = {each.device: each for each in self._known.news()}
@@ -87,16 +121,19 @@ class Settled(Stage):
         if heard:
             await self._tell([_downlink(each) for each in heard.values()])
 
-    async def _sweep(self, batch: LaneBatch, before: str) -> None:
+    async def _sweep(self, into: LaneBatch, settled: Sequence[LaneBatch], before: str) -> None:
         """Adds what says that nobody knows of a dead gateway's devices; it has no number, as an event."""
-        like = batch.records[-1]
-        values = await self._known.fetch(self._known.outlived(before, self._judge.names))
+        like = into.records[-1]
+        here = {key for batch in settled for claims in batch.claims for key in claims.refuted}
+        outlived = self._known.outlived(before, self._judge.names)
+        values = await self._known.fetch(device for device in outlived if device.encode() not in here)
         for device, value in values.items():
             _log.info("device=%s is unknown: the lease of its gateway is over", device)
             context = encode_context(device, "", self._known.topic)
-            batch.records.append(
+            into.records.append(
                 msgspec.structs.replace(like, kind=EVENT, context=context, payload=swept(value, self._known.gateways))
             )
+            into.claims[0].refuted[device.encode()] = any_word
 
 
 def _downlink(news: News) -> bytes:

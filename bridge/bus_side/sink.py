@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from bridge.bus_side.claims import Claims
 from bridge.log.record import Record
 
 
@@ -30,6 +31,15 @@ class SinkAgain(SinkError):
     """The far side is well, but this write had to be given up: `start` at once and write again (smaller, if told)."""
 
 
+class SinkContested(SinkAgain):
+    """What a batch claims did not hold: nothing was written, and there is no need to `start`. Look, and judge again."""
+
+    def __init__(self, places: dict[int, int]) -> None:
+        """`places`: by partition, the offset up to which there is something to be looked at."""
+        super().__init__("others wrote about the same devices meanwhile")
+        self.places = places
+
+
 class SinkFenced(SinkError):
     """Another gateway has our id: every further try would only fence it in turn. Trying again takes a person."""
 
@@ -44,6 +54,8 @@ class LaneBatch(msgspec.Struct, gc=False):
     """The next sequence number behind them."""
     bytes: int = 0
     """Of the records, as they are on disk."""
+    claims: tuple[Claims, ...] = ()
+    """What has to hold of the topic in the moment in which the documents among the records come to stand in it."""
 
 
 class Written(msgspec.Struct):
@@ -55,6 +67,10 @@ class Written(msgspec.Struct):
     """As sent, compressed."""
     dead_letters: dict[str, int] = {}
     """Records by reason (`Refusal.error`)."""
+    held: frozenset[str] = frozenset()
+    """Lanes of which nothing was written: they have to wait a moment, and be given again."""
+    contested: int = 0
+    """Tries before that were given up because others wrote about the same devices."""
 
 
 class Sink(Protocol):
@@ -77,7 +93,7 @@ class Sink(Protocol):
         """Writes records and positions; on return both are durable.
 
         Raises:
-            SinkError: as its three kinds say.
+            SinkError: as its kinds say.
         """
 
     async def probe(self) -> None:

@@ -14,6 +14,7 @@ from aiokafka.errors import (
 )
 
 from bridge.bus_side.access import Access, AccessError
+from bridge.bus_side.partitions import assign_all, has_grown
 from bridge.bus_side.sink import SinkAway, SinkRefused
 from bridge.config import Kafka
 
@@ -52,6 +53,8 @@ class TopicTail:
         self._progress = progress
         self.partitions = 0
         """Of the topic, as of the last refresh; 0: there is no such topic."""
+        self.looked: dict[int, int] = {}
+        """By partition, the offset behind what was read."""
         self._consumer: Any = None
         self._lookup: Any = None
         """For single records: the other one waits at the end of the topic, and is slow to turn back."""
@@ -127,8 +130,7 @@ class TopicTail:
 
     async def _read(self, consumer: Any) -> None:
         async with asyncio.timeout(self._limit_s):
-            known = len(consumer.partitions_for_topic(self._topic) or ()) if consumer.assignment() else 0
-            if not consumer.assignment() or known > len(consumer.assignment()):
+            if not consumer.assignment() or has_grown(consumer, self._topic):
                 await self._assign(consumer)
             self.partitions = len(consumer.assignment())
             ends = await consumer.end_offsets(consumer.assignment())
@@ -137,20 +139,20 @@ class TopicTail:
         while behind:
             async with asyncio.timeout(self._limit_s):
                 taken = await consumer.getmany(timeout_ms=_POLL_MS)
-                behind = await _behind(consumer, {partition: ends[partition] for partition in behind})
             for records in taken.values():
                 for record in records:
                     self._take(record)
+            async with asyncio.timeout(self._limit_s):
+                behind = await _behind(consumer, {partition: ends[partition] for partition in behind})
             self._progress(total - sum(behind.values()), total)
+        async with asyncio.timeout(self._limit_s):
+            self.looked = {each.partition: await consumer.position(each) for each in consumer.assignment()}
 
     async def _assign(self, consumer: Any) -> None:
         """No partitions: there is no such topic, so nothing newer either. More than before: all are read again."""
         if self._topic not in await consumer.topics():
             return
-        consumer.assign([TopicPartition(self._topic, 0)])
-        while not (partitions := consumer.partitions_for_topic(self._topic)):  # noqa: ASYNC110 - no event for it
-            await asyncio.sleep(_POLL_MS / 1000)
-        consumer.assign([TopicPartition(self._topic, partition) for partition in sorted(partitions)])
+        await assign_all(consumer, self._topic)
 
 
 async def _behind(consumer: Any, ends: dict[TopicPartition, int]) -> dict[TopicPartition, int]:

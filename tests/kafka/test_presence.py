@@ -45,12 +45,12 @@ sweep = {sweep}
 class Site:
     """A gateway with an uplink of its own that can be cut."""
 
-    def __init__(self, directory, kafka, gateway_id, topic, *, sweep=False):
+    def __init__(self, directory, kafka, gateway_id, topic, *, sweep=False, extra=""):
         directory.mkdir()
         self.relay = Relay(kafka.port)
         sink = SINK.replace("{uplink}", str(self.relay.port)).replace("{events}", f"{topic}-events")
         state = STATE.format(topic=topic, sweep=str(sweep).lower())
-        self.gateway = Gateway(directory, QUEUE, sink=sink, routes=state)
+        self.gateway = Gateway(directory, QUEUE + extra, sink=sink, routes=state)
         text = self.gateway.config.read_text().replace('"gw-test"', f'"{gateway_id}"')
         self.gateway.config.write_text(text)
         self.port, self.data = self.gateway.port, directory / "data"

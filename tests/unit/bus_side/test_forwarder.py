@@ -180,6 +180,31 @@ async def test_a_sink_that_is_away_leaves_the_backlog_in_the_figures(tmp_path):
     assert bench.health().figures.catch_up_s is None
 
 
+async def test_a_lane_that_the_sink_holds_comes_again_and_the_others_go_on(tmp_path):
+    class Holding(MemorySink):
+        """Takes nothing of the lane `state` until it has been offered four times."""
+
+        offers = 0
+
+        async def write(self, batches):
+            held = frozenset({"state"} if any(each.lane == "state" for each in batches) and self.offers < 4 else ())
+            self.offers += bool(held)
+            written = await super().write([each for each in batches if each.lane not in held])
+            written.held, written.contested = held, len(held)
+            return written
+
+    sink = Holding()
+    bench = Bench(tmp_path, sink)
+    bench.feed.publish(["dev-1"], 250)
+    bench.feed.publish(["dev-2"], 30, "state")
+    await bench.run(lambda: bench.health().forwarded_records == 280 and not bench.waiting())
+    assert [seq for lane, seq, _, _ in sink.records if lane == "normal"] == list(range(1, 251))
+    assert [seq for lane, seq, _, _ in sink.records if lane == "state"] == list(range(1, 31))
+    assert (sink.starts, sink.records[-1][0]) == (1, "state")
+    assert bench.health().figures.transactions_aborted == 4
+    assert Cursor.load(bench.directory / "state") == Cursor(bench.feed.log_id, 31)
+
+
 async def test_an_idle_sink_that_is_gone_is_noticed(tmp_path):
     sink = MemorySink()
     bench = Bench(tmp_path, sink, probe_s=0.02)
