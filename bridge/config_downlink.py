@@ -18,6 +18,10 @@ class Downlink(msgspec.Struct, frozen=True):
     """Of commands: what became of each."""
     labels_max: Count = 32
     """Of one device; a record with more is passed over."""
+    groups_max: Count = 200
+    """Groups with a desired state; that of one more is passed over."""
+    group_slice: Count = 200
+    """Devices of a group that are served in one turn of the loop; the others wait while it does what else there is."""
     command_max_bytes: Size = 64 * KIB
     """Of a command's value in Kafka; a larger one is refused."""
     command_deadline: Timeout = 7 * 24 * 3600.0

@@ -16,6 +16,8 @@ class Half(msgspec.Struct, gc=False):
     """Reported or desired state, so far as a row has it."""
 
     version: int = 0
+    own: Half | msgspec.UnsetType | None = msgspec.UNSET
+    """Of a desired state that groups have a part in: the device's own record; null: it has none."""
 
 
 class Row(msgspec.Struct, gc=False):
@@ -31,6 +33,14 @@ class Row(msgspec.Struct, gc=False):
     def gateway(self) -> str:
         """Whose word the presence is; empty: nobody's."""
         return self.presence.gateway if self.presence is not None else ""
+
+    @property
+    def own_version(self) -> int:
+        """Of the device's own desired state, without what its groups add; 0: it has none."""
+        half = self.desired
+        if half is not None and half.own is not msgspec.UNSET:
+            half = half.own
+        return half.version if half is not None else 0
 
 
 _decode = msgspec.json.Decoder(Row).decode

@@ -9,8 +9,8 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from bridge.groups import GROUPS, BadLabels, check_group, check_labels
 from bridge.groups import LABELS as LABELS_KEY
-from bridge.groups import BadLabels, check_labels
 from bridge.log.record import DESIRED, LABELS, TOMBSTONE, encode, encode_context
 
 KEY_MAX_BYTES: Final = 256
@@ -44,8 +44,8 @@ def encode_desired(
 ) -> bytes:
     """The downlink record for one Kafka record (`offset` serves as the version where it says none).
 
-    `value` is `{"version": 4, "state": {…}}`, or for the key `labels/DEVICE` `{"version": 4, "labels": {…}}`, with the
-    version optional, or None: it is removed.
+    `value` is `{"version": 4, "state": {…}}` (the key is a device, or `group/NAME`), or for the key `labels/DEVICE`
+    `{"version": 4, "labels": {…}}`, with the version optional, or None: it is removed.
 
     Raises:
         NotDesired: key or value is not what it should be, or the value is longer than `max_bytes`.
@@ -55,6 +55,8 @@ def encode_desired(
     kind = DESIRED if device == name else LABELS
     if not device:
         raise NotDesired("its key names no device")
+    if device.startswith(GROUPS):
+        _check_group(device.removeprefix(GROUPS))
     context = encode_context(device, "", "")
     if value is None:
         return encode(kind, TOMBSTONE, 0, wall_ns, 0, context, b"", b"")
@@ -72,6 +74,13 @@ def device_of(key: bytes | None) -> str:
         return key.decode()
     except UnicodeDecodeError:
         raise NotDesired("its key is not UTF-8") from None
+
+
+def _check_group(name: str) -> None:
+    try:
+        check_group(name)
+    except BadLabels as error:
+        raise NotDesired(str(error)) from None
 
 
 def _state(value: bytes, offset: int) -> bytes:

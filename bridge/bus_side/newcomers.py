@@ -3,7 +3,8 @@
 A stage between the forwarder and Kafka. The device side keeps desired states and labels of devices that have a document
 here, and passes over those of the rest of the fleet. So when a document says that a device has connected, its keys are
 looked up, and what the document does not have goes into the downlink log. Nothing is lost between the two: what was
-passed over stands in the topic before the document is seen here.
+passed over stands in the topic before the document is seen here. What is desired of groups concerns whoever may come:
+the device side has all of it, and it is told again once in each life of this side.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from bridge.bus_side.sink import LaneBatch, Sink, SinkAway, SinkRefused, Written
 from bridge.bus_side.sketch import Sketch, sketch_of
 from bridge.bus_side.stage import Stage
 from bridge.bus_side.wanted import Wanted
-from bridge.groups import LABELS
+from bridge.groups import GROUPS, LABELS
 from bridge.log.record import DOCUMENT, GATEWAYS, Record, RecordError, decode_context
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class Newcomers(Stage):
         self._due: dict[str, Sketch] = {}
         """Devices that have connected and were not told yet: what their document has."""
         self._refused = False
+        self._groups_told = False
+        """A new disk has lost them, and the consumer does not read them again."""
 
     async def write(self, batches: Sequence[LaneBatch]) -> Written:
         """See `Sink.write`."""
@@ -91,7 +94,7 @@ class Newcomers(Stage):
 
     async def _serve(self) -> None:
         """Tells what is due. What is told twice has its version."""
-        if not self._due:
+        if not self._due and self._groups_told:
             return
         try:
             await self._wanted.refresh()
@@ -106,6 +109,7 @@ class Newcomers(Stage):
         self._refused = False
         if not records or await self._tell(records) == len(records):
             self._due.clear()
+            self._groups_told = True
 
     async def _missing(self) -> list[bytes]:
         places = self._wanted.places
@@ -126,8 +130,10 @@ class Newcomers(Stage):
 
         A tombstone counts, too: it may have been read while the device was somewhere else.
         """
+        if not self._groups_told:
+            yield from (key for key in self._wanted.places if key.startswith(GROUPS))
         for device, sketch in self._due.items():
-            for key, version in ((device, sketch.desired_version), (f"{LABELS}{device}", sketch.labels_version)):
+            for key, version in ((device, sketch.own_version), (f"{LABELS}{device}", sketch.labels_version)):
                 place = self._wanted.places.get(key)
                 if place is None:
                     continue

@@ -24,6 +24,8 @@ class Half(msgspec.Struct, gc=False):
 
     version: int = 0
     at: str = ""
+    own: Half | msgspec.UnsetType | None = msgspec.UNSET
+    """See `desired.Desired` of the device side."""
 
 
 class Ground(msgspec.Struct, gc=False):
@@ -84,6 +86,14 @@ class Sketch(msgspec.Struct, gc=False):
     @property
     def desired_version(self) -> int:
         return self.desired.version if self.desired is not None else 0
+
+    @property
+    def own_version(self) -> int:
+        """Of the device's own desired state, without what its groups add."""
+        half = self.desired
+        if half is not None and half.own is not msgspec.UNSET:
+            half = half.own
+        return half.version if half is not None else 0
 
 
 _decode = msgspec.json.Decoder(Sketch).decode

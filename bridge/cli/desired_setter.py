@@ -116,7 +116,7 @@ async def _written(desired: DesiredTopic, roster: Roster, change: Change, bounds
     """The version, and where its record stands. Raises Failure, FleetError."""
     for _ in range(_TRIES):
         row = row_of(roster.documents.get(change.device, b""))
-        version, value = change.value(desired, row.desired.version if row.desired is not None else 0, bounds)
+        version, value = change.value(desired, row.own_version, bounds)
         place = await desired.write(value)
         await desired.read()
         if place not in desired.refused:
@@ -137,7 +137,7 @@ async def _waited(roster: Roster, change: Change, version: int, patience_s: floa
     row = row_of(b"")
     while time.monotonic() < deadline:
         row = row_of(roster.documents.get(change.device, b""))
-        has = row.desired.version if row.desired is not None else 0
+        has = row.own_version
         if version and has > version:
             raise Failure(f"version {has} came after version {version}, which is desired no more", FAILED)
         if has == version:
@@ -153,7 +153,7 @@ async def _waited(roster: Roster, change: Change, version: int, patience_s: floa
 def _vain(roster: Roster, change: Change, version: int, *, in_step: bool) -> str:
     what = f"version {version}" if version else "the removal"
     row = row_of(roster.documents.get(change.device, b""))
-    if version and row.desired is not None and row.desired.version == version and in_step:
+    if version and row.own_version == version and in_step:
         return f"{what} was taken over by gateway {row.gateway}, and {change.device} does not report it yet"
     if change.device not in roster.documents:
         return f"{what} is in the topic; no gateway knows {change.device} yet, it is there for when it comes"

@@ -13,12 +13,21 @@ from bridge.cli.output import printable
 _NOTHING = "nothing"
 
 
+class Origin(msgspec.Struct):
+    """A group that has a part in what is desired."""
+
+    group: str = ""
+    version: int = 0
+
+
 class Half(msgspec.Struct):
     """Reported or desired state."""
 
     version: int = 0
     at: str = ""
     state: dict[str, Any] = {}
+    own: Half | msgspec.UnsetType | None = msgspec.UNSET
+    groups: list[Origin] = []
 
 
 class Page(msgspec.Struct):
@@ -74,6 +83,10 @@ def _half(name: str, half: Half | None) -> Iterator[str]:
         return
     yield printable(f"{name}: version {half.version}, {half.at}")
     yield from ("  " + printable(line) for line in _pretty(half.state).splitlines())
+    if half.own is not msgspec.UNSET:
+        parts = [f"group {each.group} version {each.version}" for each in half.groups]
+        parts += [f"its own version {half.own.version}"] if half.own is not None else []
+        yield "  from " + printable(", then ".join(parts))
 
 
 def _lacking(page: Page) -> Iterator[str]:

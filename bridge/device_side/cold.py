@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 Table = Literal[
-    "meta", "documents", "sessions", "queues", "exchanges", "wills", "retained", "units", "commands", "outcomes"
+    "meta", "documents", "sessions", "queues", "exchanges", "wills", "retained", "units", "commands", "outcomes",
+    "groups",
 ]  # fmt: skip
 _TABLES: tuple[Table, ...] = get_args(Table)
 Changes = dict[tuple[Table, str], bytes | None]

@@ -31,7 +31,7 @@ from bridge.device_side.command_parts import open_commands
 from bridge.device_side.commands import Commands
 from bridge.device_side.connection import Connection, Stream
 from bridge.device_side.core_dumps import forbid_core_dumps
-from bridge.device_side.devices import Devices
+from bridge.device_side.document_parts import open_devices, open_regrouping
 from bridge.device_side.doorman import Doorman
 from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.front_desk import FrontDesk
@@ -63,7 +63,6 @@ from bridge.log.owner import claim
 from bridge.log.reader import LogReader, oldest_position
 from bridge.log.record import Record
 from bridge.log.settings import LogSettings
-from bridge.message import Message
 from bridge.mqtt.session import Session
 from bridge.routing import Routing
 from bridge.schemas.of_routes import open_registry, schemas_of
@@ -162,10 +161,11 @@ class Daemon:
             acl, Routing(config.routes), make_sealers(config, keys), schemas_of(config, self._registry),
             self._uplink, self._broker, self._clock, config.limits, os.urandom,
         )  # fmt: skip
-        self._devices = self._open_devices()
+        self._devices = open_devices(config, self._uplink, self._broker, self._cold, clock, self._log_id, self._epoch)
         self._gateway_record = self._open_gateway_record()
         self._commands = self._open_commands(acl)
         self._pipeline.devices, self._pipeline.commands = self._devices, self._commands
+        self._regrouping = open_regrouping(config, self._devices, self._cold, loop)
         self._downlink = self._open_downlink()
         self._wills = Wills(self._pipeline.will, self._cold, self._long_clock)
         self._units = Units(acl, self._cold)
@@ -291,29 +291,14 @@ class Daemon:
             self._units, rates, self._doorman,
         )  # fmt: skip
 
-    def _open_devices(self) -> Devices | None:
-        state = self._config.state
-        if state is None:
-            return None
-        return Devices(
-            state,
-            self._uplink.lanes[state.lane],
-            self._cold,
-            self._clock,
-            log_id=self._log_id,
-            gateway=self._config.gateway.id,
-            epoch=self._epoch,
-            kick=self._uplink.kick_soon,
-            retain=lambda topic, body: self._broker.publish(Message(topic, body, qos=1, retain=True), None),
-            roaming=state.roaming and self._config.kafka is not None,
-            former=self._config.gateway.renamed_from,
-        )
-
     def _open_downlink(self) -> DownlinkReader | None:
         if self._devices is None:
             return None
         directory = self._config.gateway.data_dir / "downlink"
-        return DownlinkReader(directory, self._devices, self._keys, on_gateway=self._outlive, commands=self._commands)
+        return DownlinkReader(
+            directory, self._devices, self._keys, on_gateway=self._outlive, regrouping=self._regrouping,
+            commands=self._commands,
+        )  # fmt: skip
 
     def _open_gateway_record(self) -> GatewayRecord | None:
         if self._config.state is None:
@@ -355,6 +340,8 @@ class Daemon:
         if self._commands is not None:
             self._commands.restore(_records(LogReader(directory, self._log_id, position, self._keys), committed))
         self._devices.restore(_records(LogReader(directory, self._log_id, position, self._keys), committed))
+        if self._regrouping is not None:
+            self._regrouping.start()
 
     def _look_over(self) -> Overview:
         return Overview(
@@ -416,6 +403,8 @@ class Daemon:
         self._pipeline.exchanges.room.look(now)
         if self._devices is not None and not self._devices.lane.blocked:
             self._devices.relieved()
+            if self._regrouping is not None:
+                self._regrouping.look()
         if self._commands is not None and not self._commands.lane.blocked:
             self._commands.look()
         if self._downlink is not None:

@@ -17,6 +17,7 @@ from bridge.config import State
 from bridge.device_side.arrival import UNKNOWN, Arrival
 from bridge.device_side.clock import Clock, rfc3339, wall_ns_of
 from bridge.device_side.cold import ColdStore
+from bridge.device_side.desired import in_step
 from bridge.device_side.documents import (
     DesiredState,
     Document,
@@ -27,12 +28,15 @@ from bridge.device_side.documents import (
     apply_labels,
     apply_reported,
     depth,
+    labels_of,
     reconciled,
+    regrouped,
     version_of,
     with_presence,
     without_desired,
     without_labels,
 )
+from bridge.device_side.group_states import GroupStates
 from bridge.device_side.uplink import Lane
 from bridge.log.errors import LogFull, RecordTooLarge
 from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, GATEWAYS, Record, decode_context, encode, encode_context
@@ -65,6 +69,7 @@ class Devices:
         epoch: int,
         kick: Callable[[], None],
         retain: Callable[[str, bytes], object],
+        groups: GroupStates,
         roaming: bool = False,
         former: str | None = None,
     ) -> None:
@@ -78,6 +83,7 @@ class Devices:
         epoch: of this start of the daemon.
         kick: called after appends.
         retain: publishes (topic, payload) as a retained message on the local broker.
+        groups: what is desired of those.
         roaming: devices may come from other gateways; the bus side compares with what the topic has.
         former: this gateway's id before it was renamed.
         """
@@ -92,6 +98,7 @@ class Devices:
         self._epoch = epoch
         self._kick = kick
         self._retain = retain
+        self.groups = groups
         self._documents = {device: _decode_document(body) for device, body in cold.load("documents")}
         self._unwritten: dict[str, None] = {}
 
@@ -118,9 +125,17 @@ class Devices:
     def get(self, device: str) -> Document | None:
         return self._documents.get(device)
 
+    def ids(self) -> list[str]:
+        """Of all devices that have a document."""
+        return list(self._documents)
+
     def online(self, device: str, arrival: Arrival = UNKNOWN) -> None:
         """The device is connected."""
-        self._change(self._connected(self._document(device), arrival))
+        document = self._connected(self._document(device), arrival)
+        after = self._regrouped(document)
+        self._change(after)
+        if after is not document:
+            self._tell_new(document, after)
 
     def _connected(self, document: Document, arrival: Arrival) -> Document:
         now_ns = self._clock.wall_ns()
@@ -191,15 +206,45 @@ class Devices:
         if before is None:
             done()
             return
-        after = apply_desired(before, desired, self._clock.instant()) if desired else without_desired(before)
+        now, groups = self._clock.instant(), self.groups.of(labels_of(before))
+        after = apply_desired(before, desired, now, groups) if desired else without_desired(before, now, groups)
         if after is None or after == before:
             done()
             return
         self._check_size(after)
         self._append(after, done)
-        if desired is None:
-            self._forget(device)
-        self._tell_device(after, "desired", "delta")
+        self._tell_new(before, after)
+
+    def check_desired(self, desired: DesiredState) -> None:
+        """Raises BadPatch: it is nested too deep, whoever it is for."""
+        self._check_depth(desired.state)
+
+    def regroup(self, device: str) -> None:
+        """Brings what the device is told into step with what is desired of its groups.
+
+        Raises:
+            LogFull: nothing was changed.
+        """
+        before = self._documents.get(device)
+        if before is None or not self._is_ours(before):
+            return  # it is when it comes
+        after = self._regrouped(before)
+        if after is not before:
+            self._append(after, None)
+            self._tell_new(before, after)
+
+    def _regrouped(self, document: Document) -> Document:
+        """Itself where there is nothing new, or what is new would make it too large."""
+        groups = self.groups.of(labels_of(document))
+        if in_step(document.desired, groups):
+            return document
+        after = regrouped(document, groups, self._clock.instant())
+        try:
+            self._check_size(after)
+        except BadPatch as error:
+            _log.warning("device=%s: what is desired of its groups is not taken over: %s", document.device, error)
+            return document
+        return after
 
     def label(self, device: str, labels: Labels | None, done: Callable[[], None]) -> None:
         """Takes a device's labels over, or with None their removal; `done` when that is durable.
@@ -208,12 +253,18 @@ class Devices:
             BadPatch, LogFull: as in `report`.
         """
         before = self._documents.get(device)
-        after = before and (without_labels(before) if labels is None else apply_labels(before, labels))
+        if before is None:
+            done()
+            return
+        after = without_labels(before) if labels is None else apply_labels(before, labels)
         if after is None or after == before:
             done()
             return
         self._check_size(after)
+        after = self._regrouped(after)
         self._append(after, done)
+        if after.desired is not before.desired:
+            self._tell_new(before, after)
 
     def learn(self, device: str, payload: bytes | None, done: Callable[[], None]) -> None:
         """What the topic has of a device, where that is not what we said last; `done` when what follows is durable.
@@ -228,7 +279,8 @@ class Devices:
             self._removed(device, own, done)
             return
         known = _decode_document(payload)
-        merged = reconciled(own or Document(device), known, self._gateway)
+        now = self._clock.instant()
+        merged = reconciled(own or Document(device), known, self._gateway, self.groups.of, now)
         said = merged.presence
         if said is not None and said is known.presence and said.state != "offline" and self._is_ours(merged):
             # A former life of ours said so, of which nothing is left here.
@@ -329,6 +381,13 @@ class Devices:
     def _forget(self, device: str) -> None:
         for name in ("desired", "delta"):
             self._retain(f"devices/{device}/state/{name}", b"")
+
+    def _tell_new(self, before: Document, after: Document) -> None:
+        """Something else is desired than before."""
+        if after.desired is not None:
+            self._tell_device(after, "desired", "delta")
+        elif before.desired is not None:
+            self._forget(after.device)
 
     def _tell_device(self, document: Document, *names: Literal["desired", "delta"]) -> None:
         if document.desired is None:

@@ -5,11 +5,15 @@ It holds the rules of merging and of versions; it does not know where documents 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-State = dict[str, Any]
+from bridge.device_side.desired import Desired, Group, State, Versioned, combined, compose, own_of, own_version
+
+GroupsOf = Callable[[Mapping[str, str]], Sequence[Group]]
+"""What is desired of the groups that a device with these labels is in, lowest first."""
 
 
 class Presence(msgspec.Struct):
@@ -39,14 +43,6 @@ class Presence(msgspec.Struct):
     """`new` or `resumed`."""
 
 
-class Versioned(msgspec.Struct):
-    """One half of the state, with the version that rises with each change."""
-
-    version: int
-    at: str
-    state: State
-
-
 class Ground(msgspec.Struct):
     """What a device's reports of its last connection stand on: another gateway may have known it better before."""
 
@@ -55,8 +51,7 @@ class Ground(msgspec.Struct):
     count: int = 0
     """Reports since."""
     patch: State = {}
-    """All of them as one merge patch. (Where one replaced a value by an object, what the value's place held before
-    cannot be said in a merge patch, and an object there would be merged.)"""
+    """All of them as one merge patch."""
 
 
 class Document(msgspec.Struct):
@@ -65,7 +60,7 @@ class Document(msgspec.Struct):
     device: str
     presence: Presence | None = None
     reported: Versioned | None = None
-    desired: Versioned | None = None
+    desired: Desired | None = None
     delta: State = {}
     """The desired values that the reported state does not have yet."""
     ground: Ground | msgspec.UnsetType = msgspec.UNSET
@@ -100,15 +95,6 @@ def merge_patch(target: Any, patch: Any) -> Any:
         else:
             merged[name] = merge_patch(merged.get(name), value)
     return merged
-
-
-def compose(first: State, second: State) -> State:
-    """The patch that does what `first` and then `second` do (but see `Ground.patch`). Neither is changed."""
-    both = dict(first)
-    for name, value in second.items():
-        before = both.get(name)
-        both[name] = compose(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
-    return both
 
 
 def depth(value: Any) -> int:
@@ -172,17 +158,28 @@ def version_of(half: Versioned | None) -> int:
     return half.version if half is not None else 0
 
 
-def apply_desired(document: Document, desired: DesiredState, at: str) -> Document | None:
-    """The document after `desired` arrived; None where the document has this version or a later one already."""
-    if document.desired is not None and document.desired.version >= desired.version:
+def apply_desired(document: Document, desired: DesiredState, at: str, groups: Sequence[Group] = ()) -> Document | None:
+    """The document after `desired`, its own, arrived; None where it has this version or a later one already."""
+    if own_version(document.desired) >= desired.version:
         return None
-    half = Versioned(version=desired.version, at=at, state=desired.state)
-    return _with_delta(document, reported=document.reported, desired=half)
+    own = Versioned(version=desired.version, at=at, state=desired.state)
+    return _told(document, combined(document.desired, own, groups, at))
 
 
-def without_desired(document: Document) -> Document:
-    """The document after its desired state was removed (a tombstone arrived)."""
-    return _with_delta(document, reported=document.reported, desired=None)
+def without_desired(document: Document, at: str, groups: Sequence[Group] = ()) -> Document:
+    """The document after its own desired state was removed (a tombstone arrived)."""
+    return _told(document, combined(document.desired, None, groups, at))
+
+
+def regrouped(document: Document, groups: Sequence[Group], at: str) -> Document:
+    """The document with what is desired of its groups now; itself where that is nothing new."""
+    return _told(document, combined(document.desired, own_of(document.desired), groups, at))
+
+
+def _told(document: Document, desired: Desired | None) -> Document:
+    if desired is document.desired:
+        return document
+    return _with_delta(document, reported=document.reported, desired=desired)
 
 
 def apply_labels(document: Document, labels: Labels) -> Document | None:
@@ -197,6 +194,11 @@ def without_labels(document: Document) -> Document:
     return msgspec.structs.replace(document, labels=msgspec.UNSET, labels_version=msgspec.UNSET)
 
 
+def labels_of(document: Document) -> dict[str, str]:
+    """Empty: it has none."""
+    return document.labels if document.labels is not msgspec.UNSET else {}
+
+
 def labels_version_of(document: Document) -> int:
     """-1: it has none."""
     return document.labels_version if document.labels_version is not msgspec.UNSET else -1
@@ -207,10 +209,13 @@ def with_presence(document: Document, presence: Presence) -> Document:
     return msgspec.structs.replace(document, presence=presence)
 
 
-def reconciled(own: Document, known: Document, gateway: str) -> Document:
+def reconciled(
+    own: Document, known: Document, gateway: str, groups_of: GroupsOf = lambda labels: (), at: str = ""
+) -> Document:
     """What this gateway knows of a device and what the topic has of it, as one document of `gateway`, which is ours.
 
-    The newer connection counts. Where that is ours, what the device reported since is put on top of what is known.
+    The newer connection counts. Where that is ours, what the device reported since is put on top of what is known. Of
+    what is desired the later counts; `groups_of` and `at` (now) are for what follows from that.
     """
     presence = known.presence
     if presence is not None and is_newer(presence, own.presence, gateway):
@@ -218,11 +223,13 @@ def reconciled(own: Document, known: Document, gateway: str) -> Document:
     else:
         reported, ground = _on_top(own, known, gateway)
         presence = own.presence
-    desired = max(own.desired, known.desired, key=version_of)
+    last_told = max(own.desired, known.desired, key=version_of)
+    own_state = own_of(max(own.desired, known.desired, key=own_version))
     labelled = max(own, known, key=labels_version_of)
     merged = Document(
         own.device, presence, ground=ground, labels=labelled.labels, labels_version=labelled.labels_version
     )
+    desired = combined(last_told, own_state, groups_of(labels_of(merged)), at)
     return _with_delta(merged, reported=reported, desired=desired, ground=ground)
 
 
@@ -256,7 +263,7 @@ def _with_delta(
     document: Document,
     *,
     reported: Versioned | None,
-    desired: Versioned | None,
+    desired: Desired | None,
     ground: Ground | msgspec.UnsetType | None = None,
 ) -> Document:
     """`ground` None: as it was."""

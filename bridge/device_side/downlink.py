@@ -17,6 +17,8 @@ from bridge import orders
 from bridge.device_side.commands import Commands
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.documents import DesiredState, Labels
+from bridge.device_side.regrouping import Regrouping
+from bridge.groups import GROUPS
 from bridge.log.cursor import Cursor
 from bridge.log.errors import LogDamaged, LogFull, RecordTooLarge
 from bridge.log.log_id import load_log_id
@@ -40,6 +42,7 @@ class DownlinkReader:
         keys: Keyring | None = None,
         *,
         on_gateway: Callable[[bytes], None] | None = None,
+        regrouping: Regrouping | None = None,
         commands: Commands | None = None,
     ) -> None:
         """Args:
@@ -47,12 +50,14 @@ class DownlinkReader:
         devices: takes what is desired, and what the state topic has.
         keys: open what is encrypted.
         on_gateway: takes what the state topic has of this gateway itself, from a life that it does not remember.
+        regrouping: takes what is desired of groups; None: it is passed over.
         commands: takes commands; None: they are passed over.
         """
         self._on_gateway = on_gateway
         self._directory = directory
         self._devices = devices
         self._commands = commands
+        self._regrouping = regrouping
         self._keys = keys
         self._reader: LogReader | None = None
         self._log_id = b""
@@ -130,14 +135,22 @@ class DownlinkReader:
 
     def _hand_over(self, record: Record, device: str, done: Callable[[], None]) -> None:
         if record.kind == DESIRED:
-            desired = None if record.flags & TOMBSTONE else _decode_desired(record.payload)
-            self._devices.desire(device, desired, done)
+            self._desire(device, None if record.flags & TOMBSTONE else _decode_desired(record.payload), done)
         elif record.kind == LABELS:
             self._devices.label(device, None if record.flags & TOMBSTONE else _decode_labels(record.payload), done)
         elif record.kind == KNOWN:
             self._learn(device, record, done)
         elif record.kind == COMMAND and self._commands is not None:
             self._commands.take(device, orders.decode(record.payload), done)
+        else:
+            done()
+
+    def _desire(self, name: str, desired: DesiredState | None, done: Callable[[], None]) -> None:
+        """Raises as `Devices.desire`."""
+        if not name.startswith(GROUPS):
+            self._devices.desire(name, desired, done)
+        elif self._regrouping is not None:
+            self._regrouping.take(name.removeprefix(GROUPS), desired, done)
         else:
             done()
 

@@ -66,7 +66,7 @@ LEAVES = {
 
 PURE = re.compile(
     r"bridge/(mqtt/.*|message|belief|device_filter|groups|orders|row|config|config_access|config_downlink|config_limits|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
-    r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event|desired|commands|sketch)|schemas/wire_format|schemas/schema|sparkplug/.*|device_side/(arrival|command|documents|trace_context))\.py"
+    r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event|desired|commands|sketch)|schemas/wire_format|schemas/schema|sparkplug/.*|device_side/(arrival|command|desired|documents|trace_context))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}
 """Time, randomness and the outside world are arguments of a pure module."""

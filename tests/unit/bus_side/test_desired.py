@@ -52,6 +52,17 @@ def test_what_cannot_be_labels_is_refused(labels):
         decoded(b"labels/dev-1", f'{{"labels": {labels}}}'.encode())
 
 
+def test_groups_have_desired_states_too():
+    record = decoded(b"group/site=north", b'{"state": {"a": 1}}')
+    assert (record.kind, decode_context(record.context)[0]) == (DESIRED, "group/site=north")
+
+
+@pytest.mark.parametrize("name", [b"", b"everyone", b"a b=c", b"site="])
+def test_what_cannot_be_a_group_is_refused(name):
+    with pytest.raises(NotDesired):
+        decoded(b"group/" + name, b'{"state": {}}')
+
+
 def test_labels_of_nobody_are_refused():
     with pytest.raises(NotDesired):
         decoded(b"labels/", b'{"labels": {}}')

@@ -85,3 +85,17 @@ def test_what_is_no_document_says_nothing_and_stays_as_it_is(garbage: bytes) -> 
 def test_the_ground_stays_on_the_gateway() -> None:
     text = b'{"device":"d","reported":{"version":1e0,"state":{"ground":1}},"ground":{"base":0}}'
     assert without_ground(text) == b'{"device":"d","reported":{"version":1e0,"state":{"ground":1}}}'
+
+
+@pytest.mark.parametrize(
+    ("desired", "whole", "own"),
+    [
+        (None, 0, 0),
+        ({"version": 4}, 4, 4),
+        ({"version": 9, "own": {"version": 4}}, 9, 4),
+        ({"version": 9, "own": None}, 9, 0),
+    ],
+)
+def test_what_groups_add_is_not_the_device_s_own_version(desired: object, whole: int, own: int) -> None:
+    sketch = sketch_of(json.dumps({"desired": desired}).encode())
+    assert (sketch.desired_version, sketch.own_version) == (whole, own)

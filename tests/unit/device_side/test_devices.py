@@ -19,6 +19,7 @@ from bridge.device_side.cold import ColdStore
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.documents import DesiredState, Document, Labels
 from bridge.device_side.downlink import DownlinkReader
+from bridge.device_side.group_states import GroupStates
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log.cursor import Cursor
 from bridge.log.errors import LogFull
@@ -50,7 +51,7 @@ class Gateway:
         self.retained: list[tuple[str, object]] = []
         self.devices = Devices(
             state, self.lane, self.cold, Clock(), log_id=LOG_ID, gateway="gw", epoch=epoch,
-            kick=self.uplink.kick_soon, retain=self._retain,
+            kick=self.uplink.kick_soon, retain=self._retain, groups=GroupStates(self.cold, 3),
         )  # fmt: skip
 
     def _retain(self, topic: str, payload: bytes) -> None:

@@ -129,7 +129,7 @@ def test_removing_the_desired_state_removes_the_delta_and_nothing_else() -> None
     presence = Presence("online", AT, AT, None, "gw", 1)
     document = apply_desired(apply_reported(Document("d", presence), {"a": 1}, AT), DesiredState(1, {"a": 2}), AT)
     assert document is not None
-    after = without_desired(document)
+    after = without_desired(document, AT)
     assert (after.desired, after.delta, after.reported, after.presence) == (None, {}, document.reported, presence)
 
 

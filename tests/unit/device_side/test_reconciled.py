@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.device_side.desired import Desired, Versioned, compose
 from bridge.device_side.documents import (
     Document,
     Ground,
     Presence,
-    Versioned,
     apply_reported,
-    compose,
     merge_patch,
     reconciled,
 )
@@ -69,8 +68,8 @@ def test_versions_never_fall_and_the_next_look_finds_nothing_more_to_do(
 
 def test_the_later_desired_state_counts_wherever_the_device_is() -> None:
     own, known = document("gw-a", T1, 1, {"a": 1}), document("gw-b", T2, 1, {"a": 1})
-    own.desired = Versioned(5, T1, {"a": 2})
-    known.desired = Versioned(4, T1, {"a": 3})
+    own.desired = Desired(5, T1, {"a": 2})
+    known.desired = Desired(4, T1, {"a": 3})
     merged = reconciled(own, known, "gw-a")
     assert merged.desired == own.desired
     assert merged.delta == {"a": 2}
