@@ -6,6 +6,7 @@ for nothing may be written to that file again, and the next start takes up all t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -18,7 +19,8 @@ import pytest
 
 from tests.crash.conftest import Preload
 from tests.crash.log_child import payload
-from tests.crash.test_log_kill import CHECKOUT, Follower, tell
+from tests.crash.nursery import CHECKOUT
+from tests.crash.test_log_kill import Follower
 from tests.support.effort import EFFORT
 from tests.unit.log.lane import Lane, read_all
 
@@ -69,6 +71,14 @@ def live(directory: Path, environment: dict[str, str]) -> End:
     code = child.wait()
     killer.cancel()
     return End(reported, failed, stderr, code)
+
+
+def tell(child: subprocess.Popen[bytes], position: int) -> None:
+    """The child may be dead already."""
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.write(b"%d\n" % position)
+        child.stdin.flush()
 
 
 def refuse(directory: Path, call: str, first: int, error: int, count: int = 1) -> dict[str, str]:
