@@ -60,11 +60,14 @@ class File:
             self.sectors.setdefault(number, []).append(version)
         self.sizes.append(len(self.latest))
 
-    def truncate(self) -> None:
-        self.latest.clear()
-        self.sizes.append(0)
-        for number in range(-(-len(self.durable) // SECTOR)):
-            self.sectors.setdefault(number, []).append(b"")
+    def truncate(self, size: int = 0) -> None:
+        """Cut off there, or filled up with zeros."""
+        before = max(len(self.durable), len(self.latest))
+        self.latest[size:] = bytes(max(0, size - len(self.latest)))
+        self.sizes.append(size)
+        for number in range(size // SECTOR, -(-max(before, size) // SECTOR)):
+            version = bytes(self.latest[number * SECTOR : (number + 1) * SECTOR])
+            self.sectors.setdefault(number, []).append(version)
 
     def sync(self) -> None:
         if self.sizes:
@@ -123,6 +126,14 @@ class Disk:
             file = self._open[call.descriptor]
             assert isinstance(file, File)
             file.write(call.offset, call.data)
+        elif call.kind == "t":
+            file = self._open[call.descriptor]
+            assert isinstance(file, File)
+            file.truncate(call.offset)
+        elif call.kind == "T":
+            file = self.names[call.paths[0]]
+            assert file is not None
+            file.truncate(call.offset)
         elif call.kind == "s":
             self._synced(self._open[call.descriptor])
         elif call.kind == "u":

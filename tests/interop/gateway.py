@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -91,6 +92,8 @@ class Gateway:
         )
         self.command = [sys.executable, "-m", "bridge", "run", "--config", str(self.config)]
         self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
+        """What it is started with beside the test's own."""
         self._log = directory / "gateway.log"
 
     def start(self) -> Gateway:
@@ -104,7 +107,10 @@ class Gateway:
     def launch(self) -> subprocess.Popen[bytes]:
         """Starts it and waits for nothing."""
         with self._log.open("ab") as output:
-            self.process = subprocess.Popen(self.command, stdout=output, stderr=subprocess.STDOUT, cwd=CHECKOUT)
+            environment = {**os.environ, **self.environment}
+            self.process = subprocess.Popen(
+                self.command, stdout=output, stderr=subprocess.STDOUT, cwd=CHECKOUT, env=environment
+            )
         return self.process
 
     @property

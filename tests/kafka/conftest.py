@@ -104,6 +104,8 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The session's broker: four partitions a topic, topics made when asked for."""
     # So that a transaction's time-out is noticed within a test's patience (default: every 10 s).
     often = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500"}
+    # And compaction within moments, where a topic asks for it (default: a look every 15 s).
+    often |= {"log.cleaner.backoff.ms": "1000"}
     # Nobody is refused anything, unless a test says so.
     access = {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",

@@ -14,6 +14,7 @@ import time
 import pytest
 
 from firmware_sim.child import children_of
+from tests.crash.mains import Mains
 from tests.interop.gateway import CHECKOUT, Gateway, wait_until
 from tests.interop.paho_device import Device
 from tests.support.kafka.documents import Topic, believed, now
@@ -45,7 +46,7 @@ sweep = {sweep}
 class Site:
     """A gateway with an uplink of its own that can be cut."""
 
-    def __init__(self, directory, kafka, gateway_id, topic, *, sweep=False, extra=""):
+    def __init__(self, directory, kafka, gateway_id, topic, *, sweep=False, extra="", mains=None):
         directory.mkdir()
         self.relay = Relay(kafka.port)
         sink = SINK.replace("{uplink}", str(self.relay.port)).replace("{events}", f"{topic}-events")
@@ -54,12 +55,21 @@ class Site:
         text = self.gateway.config.read_text().replace('"gw-test"', f'"{gateway_id}"')
         self.gateway.config.write_text(text)
         self.port, self.data = self.gateway.port, directory / "data"
+        self.mains = Mains(self.data, mains) if mains is not None else None
+        if self.mains is not None:
+            self.gateway.environment = self.mains.environment
 
     def cut(self):
         """The uplink is gone: the bus side starts anew and finds a black hole."""
         self.relay.swallows = True
         for pid in children_of(self.gateway.pid):
             os.kill(pid, signal.SIGKILL)
+
+    def power_cut(self, random, kept=0.5):
+        """Both processes, and whatever was not synced; without the recorder from the next start on."""
+        self.mains.cut([self.gateway.pid, *children_of(self.gateway.pid)], random, kept)
+        self.gateway.process.wait()
+        self.gateway.environment = {}
 
     def mend(self):
         self.relay.swallows = False

@@ -7,9 +7,10 @@ import contextlib
 import json
 import random
 import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 _PATIENCE_S = 30.0
+_AT_ONCE = 50
 
 
 class Restless:
@@ -21,6 +22,8 @@ class Restless:
         """Of the gateway that it is connected to; None: it is away."""
         self.reported = 0
         """The last number that was acknowledged."""
+        self.said = 0
+        """The last that was sent: one more than that, where the answer did not come."""
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -37,11 +40,12 @@ class Restless:
     async def report(self) -> None:
         """One number more, acknowledged."""
         assert self._writer is not None
-        payload = json.dumps({"n": self.reported + 1, "last": {"port": self.port}}).encode()
+        self.said = self.reported + 1
+        payload = json.dumps({"n": self.said, "last": {"port": self.port}}).encode()
         body = _text(f"devices/{self.name}/state/reported") + b"\x00\x01" + payload
         self._writer.write(bytes((0x32,)) + _length(len(body)) + body)
         assert (await self._packet())[0] == 0x40, "PUBACK"
-        self.reported += 1
+        self.reported = self.said
 
     def leave(self) -> None:
         """With good manners."""
@@ -74,17 +78,46 @@ class Fleet:
         self.devices = [Restless(f"dev-{number:05d}") for number in range(count)]
         self._random = random.Random(seed)
 
-    async def stir(self, ports: Sequence[int], share: float) -> None:
-        """A share of the devices does something: comes to one of these, or reports, leaves, drops."""
-        chosen = self._random.sample(self.devices, int(len(self.devices) * share))
-        for some in (chosen[at : at + 50] for at in range(0, len(chosen), 50)):
-            await asyncio.gather(*(self._act(device, ports) for device in some))
+    async def stir(
+        self, ports: Sequence[int], share: float, midway: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """A share of the devices does something: comes to one of these, or reports, leaves, drops.
+
+        `midway`: happens while half of them are done; from then on nobody is surprised by a connection that breaks.
+        """
+        chosen = self._some(share)
+        parts = [chosen[at : at + _AT_ONCE] for at in range(0, len(chosen), _AT_ONCE)]
+        for number, part in enumerate(parts):
+            acts = [self._act(device, ports) for device in part]
+            if midway is None or number < len(parts) // 2:
+                await asyncio.gather(*acts)
+            elif number == len(parts) // 2:
+                await asyncio.gather(midway(), *(self._try(act, each) for act, each in zip(acts, part, strict=True)))
+            else:
+                await asyncio.gather(*(self._try(act, each) for act, each in zip(acts, part, strict=True)))
+
+    async def bounce(self, ports: Sequence[int], share: float, times: int) -> None:
+        """A share of the devices goes from one of these to the next and on, and reports everywhere."""
+        chosen = self._some(share)
+        for number in range(times):
+            for some in (chosen[at : at + _AT_ONCE] for at in range(0, len(chosen), _AT_ONCE)):
+                await asyncio.gather(*(each.connect(ports[number % len(ports)]) for each in some))
 
     def lose(self, port: int) -> None:
         """That gateway was killed."""
         for device in self.devices:
             if device.port == port:
                 device.drop()
+
+    def _some(self, share: float) -> list[Restless]:
+        return self._random.sample(self.devices, int(len(self.devices) * share))
+
+    @staticmethod
+    async def _try(act: Awaitable[None], device: Restless) -> None:
+        try:
+            await act
+        except (OSError, asyncio.IncompleteReadError):
+            device.drop()
 
     async def _act(self, device: Restless, ports: Sequence[int]) -> None:
         deed = self._random.random()
