@@ -75,11 +75,14 @@ class Listener(msgspec.Struct, frozen=True):
     """What that name looks like, `{device}` in it once: "urn:acme:device:{device}", "{device}.devices.acme.example".
     Names that look otherwise name nobody. None: the name as it is; of a URI, what is behind urn:busbridge:device:."""
     client_id: Literal["match", "prefix", "any"] = "match"
-    """What a client id must be: the device id; begin with it; or anything. The session is the device's, whatever the
-    client id: there is one connection for each device."""
+    """What a client id must be: the device id; begin with it; or anything. With the latter two a device has a session
+    for each of its client ids, and several connections at once; rights, rates and the document are the device's."""
+    connections_per_identity: Count = 4
+    """Connections of one device at once, and sessions of it that are kept, where `client_id` lets it have several. For
+    one session more the one goes that has been alone for longest."""
     second_connection: Literal["takes-over", "refused"] = "takes-over"
-    """What becomes of a device's connection with another client id than that of the one which stands. With the same
-    client id it takes over, always [MQTT-3.1.4-3]."""
+    """What becomes of a connection with another client id when the device has `connections_per_identity` of them: the
+    oldest gives way, or it is refused (0x97). With the same client id it takes over, always [MQTT-3.1.4-3]."""
     origins: tuple[str, ...] = ()
     """Web pages that may connect beside those of the gateway's own host name, for example "https://panel.example"; "*":
     all."""

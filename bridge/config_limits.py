@@ -32,10 +32,10 @@ class Limits(msgspec.Struct, frozen=True):
     """Waiting to be sent to one connection; beyond it QoS 0 is dropped for it and QoS 1 and 2 wait in its queue, beyond
     twice as much it is not read."""
     exchanges: Count = 1024
-    """QoS 2 exchanges of one device that wait for its PUBREL: every segment of the queue carries them on."""
+    """QoS 2 exchanges of one session that wait for its PUBREL: every segment of the queue carries them on."""
     exchanges_bytes: Size = 1 * MIB
-    """Of all devices' open exchanges in such a segment: 3 bytes each, and the devices' ids. Beyond it a device without
-    one waits with its first, one with some is refused more. Never more than a quarter of a segment."""
+    """Of all open exchanges in such a segment: 3 bytes each, and the sessions' names. Beyond it a session without one
+    waits with its first, one with some is refused more. Never more than a quarter of a segment."""
     password_threads: Count = 1
     """That verify passwords and tokens, beside the event loop."""
     passwords_waiting: Count = 128

@@ -13,6 +13,8 @@ class Clients(msgspec.Struct):
     """The MQTT clients of this gateway."""
 
     connected: int
+    devices: int
+    """That are connected; each may have several connections."""
     known: int
     """Connected, or with a session that waits for them."""
     connections: int

@@ -74,7 +74,8 @@ def _lines(status: Status) -> Iterator[str]:
     yield f"process {status.pid}, up {since}"
     yield f"listens on {', '.join(status.listeners)}"
     clients, traffic = status.clients, status.traffic
-    yield f"clients: {clients.connected} connected of {clients.known} known, {clients.subscriptions} subscriptions"
+    of = "" if clients.devices == clients.connected else f" ({clients.devices} devices)"
+    yield f"clients: {clients.connected} connected{of} of {clients.known} known, {clients.subscriptions} subscriptions"
     yield (
         f"publications: {traffic.publications_received} received, {traffic.publications_delivered} delivered here, "
         f"{traffic.publications_dropped} dropped for subscribers"

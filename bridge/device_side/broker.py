@@ -20,6 +20,7 @@ from bridge.message import Message
 from bridge.mqtt.events import ConnectRequested, SubscribeRequested, UnsubscribeRequested, Will
 from bridge.mqtt.queue_room import QueueRoom
 from bridge.mqtt.reasons import Reason
+from bridge.mqtt.session_name import device_of
 from bridge.mqtt.session_state import Outgoing, SessionState
 from bridge.mqtt.subscription import Subscription
 from bridge.mqtt.topics import is_shared, weight
@@ -31,25 +32,25 @@ NEVER = 0xFFFFFFFF
 
 
 class Client:
-    """A device with its session, connected or away."""
+    """One session of a device, connected or away."""
 
-    __slots__ = ("answers", "called", "connection", "gone_at", "state", "will")
+    __slots__ = ("answers", "connection", "device", "gone_at", "state", "will")
 
     def __init__(self, state: SessionState) -> None:
         self.state = state
+        self.device = device_of(state.name)
+        """The device id: a certificate's identity, else the client id."""
         self.connection: Connection | None = None
         self.will: Will | None = None
         self.answers = 0
         """To its messages, that wait for the disk."""
-        self.called = state.client_id
-        """The client id that its connection named."""
         self.gone_at: float | None = None
         """Loop time of its going; None while connected."""
 
     @property
-    def device(self) -> str:
-        """The device id, by which the session goes, too: a certificate's identity, else the client id."""
-        return self.state.client_id
+    def name(self) -> str:
+        """What the session goes by (`bridge.mqtt.session_name`)."""
+        return self.state.name
 
 
 class Broker:
@@ -79,6 +80,9 @@ class Broker:
         self._fan_out = FanOut(limits, now)
         self.subscriptions = self._fan_out.subscriptions
         self.clients: dict[str, Client] = {}
+        """By the names of their sessions."""
+        self._named: dict[str, dict[Client, None]] = {}
+        """By device, those whose client id is another than the device id."""
         self.expired = 0
         """Sessions whose time was over."""
         self._displaced = 0
@@ -97,39 +101,42 @@ class Broker:
     def restore(self, open_handshakes: dict[str, set[int]]) -> list[str]:
         """At start: the sessions of the last daemon, with their open QoS 2 hand-shakes.
 
-        Returns the clients with hand-shakes whose session was not to outlive its connection: with it they ended, and
+        Returns the sessions with hand-shakes of which none was not to outlive its connection: with it they ended, and
         were they kept, the next message with such a packet identifier would be taken for a repetition.
         """
         for state, alone_since in self._kept.load():
-            client = self.clients[state.client_id] = Client(state)
+            client = self._know(Client(state))
             client.gone_at = alone_since
             for subscription in state.subscriptions.values():
                 self._fan_out.subscribe(client, subscription)
         self.queue_room.trim()
         told = self.exchanges.restore(open_handshakes, self.clients)
-        for client_id, client in self.clients.items():
-            known = told.get(client_id, set())
-            client.state.restore_incoming(known, untold=open_handshakes.get(client_id, set()) - known)
-        return [client_id for client_id in open_handshakes if client_id not in self.clients]
+        for name, client in self.clients.items():
+            known = told.get(name, set())
+            client.state.restore_incoming(known, untold=open_handshakes.get(name, set()) - known)
+        return [name for name in open_handshakes if name not in self.clients]
 
-    def will_resume(self, event: ConnectRequested, client_id: str) -> bool:
+    def sessions_of(self, device: str) -> list[Client]:
+        """All that the device has, the one without a client id of its own first, then the oldest."""
+        own = self.clients.get(device)
+        return [*(() if own is None else (own,)), *self._named.get(device, ())]
+
+    def will_resume(self, event: ConnectRequested, name: str) -> bool:
         """Whether `open_session` would find a session that goes on."""
-        client = self.clients.get(client_id)
+        client = self.clients.get(name)
         return client is not None and not event.clean_start and (client.connection is None or client.state.expiry_s > 0)
 
-    def open_session(self, event: ConnectRequested, client_id: str) -> tuple[Client, bool]:
+    def open_session(self, event: ConnectRequested, name: str) -> tuple[Client, bool]:
         """The client's session, fresh where it asked for that or had none. Returns (client, session present)."""
-        client = self.clients.get(client_id)
+        client = self.clients.get(name)
         if client is not None and client.connection is not None:
-            older = client.connection
-            older.dismiss(Reason.SESSION_TAKEN_OVER, why=TAKEN_OVER)
-            older.close(TAKEN_OVER, will=True)
-            client = self.clients.get(client_id)  # a session that ends with its connection is gone now
+            take_over(client.connection)
+            client = self.clients.get(name)  # a session that ends with its connection is gone now
         present = client is not None and not event.clean_start
         if client is None or event.clean_start:
             if client is not None:
                 self._forget(client)
-            client = self._add(client_id, event.version, event.expiry_s)
+            client = self._add(name, event.version, event.expiry_s)
         if present and not event.expiry_s:
             self._kept.forget(client.state)  # from now on it ends with its connection
         client.state.version, client.state.expiry_s = event.version, event.expiry_s
@@ -155,9 +162,9 @@ class Broker:
         """Writes what sessions that stay have to be sent, as far as it has changed since the last call."""
         self._kept.write_messages()
 
-    def has_room(self, client_id: str) -> bool:
+    def has_room(self, name: str) -> bool:
         """Whether one more client can be known."""
-        return client_id in self.clients or len(self.clients) < self._limits.sessions
+        return name in self.clients or len(self.clients) < self._limits.sessions
 
     def left(self, client: Client) -> bool:
         """The client's connection ended; a session that ends with it goes too (MQTT5 §3.1.2.11.2). True: it did."""
@@ -171,7 +178,7 @@ class Broker:
         return False
 
     def expire(self) -> list[str]:
-        """Forgets the sessions and retained messages whose time has come. Returns the sessions' client ids."""
+        """Forgets the sessions and retained messages whose time has come. Returns the sessions' names."""
         self.retained.expire()
         now = self._now()
         over = [
@@ -184,7 +191,11 @@ class Broker:
         self.expired += len(over)
         for client in over:
             self._forget(client)
-        return [client.state.client_id for client in over]
+        return [client.name for client in over]
+
+    def discard(self, client: Client) -> None:
+        """Its session, whose connection is gone, is over before its time."""
+        self._forget(client)
 
     def publish(self, message: Message, publisher: Client | None) -> bool:
         """Delivers to every subscriber on this gateway and keeps the message where it is retained.
@@ -210,7 +221,7 @@ class Broker:
         answer = acknowledge if own is None else self._answer(message, publisher, own, acknowledge)
         if message.retain or self._fan_out.kept != before:
             if message.qos == 2 and publisher.state.keeper is not None:
-                self.exchanges.told(publisher.device, message.packet_id, in_log=in_log)
+                self.exchanges.told(publisher.name, message.packet_id, in_log=in_log)
         elif not publisher.answers:
             answer()
             return
@@ -241,7 +252,7 @@ class Broker:
 
         def answer() -> None:
             acknowledge()
-            if self.clients.get(publisher.state.client_id) is publisher:
+            if self.clients.get(publisher.name) is publisher:
                 self._fan_out.deliver(publisher, message, own, expires=expires)
 
         return answer
@@ -316,25 +327,34 @@ class Broker:
         """Every client's connection."""
         return (client.connection for client in self.clients.values() if client.connection is not None)
 
-    def _add(self, client_id: str, version: int, expiry_s: int) -> Client:
-        client = self.clients[client_id] = Client(
-            SessionState(client_id, version, expiry_s, self._mqtt, self.queue_room)
-        )
+    def _add(self, name: str, version: int, expiry_s: int) -> Client:
+        client = self._know(Client(SessionState(name, version, expiry_s, self._mqtt, self.queue_room)))
         client.gone_at = self._now()
+        return client
+
+    def _know(self, client: Client) -> Client:
+        self.clients[client.name] = client
+        if client.name != client.device:
+            self._named.setdefault(client.device, {})[client] = None
         return client
 
     def _forget(self, client: Client) -> None:
         client.state.abandon()
         self._fan_out.session_over(client)
-        self.exchanges.session_over(client.state.client_id)
+        self.exchanges.session_over(client.name)
         client.state.close()
         self._displaced += client.state.displaced
-        del self.clients[client.state.client_id]
+        del self.clients[client.name]
+        if client.name != client.device:
+            named = self._named[client.device]
+            del named[client]
+            if not named:
+                del self._named[client.device]
         self._kept.forget(client.state)
 
     def _stored(self, state: SessionState) -> None:
         """What waited in a session for the disk may go out."""
-        client = self.clients.get(state.client_id)
+        client = self.clients.get(state.name)
         if client is not None and client.state is state and client.connection is not None:
             client.connection.session.stored(self._now())
             client.connection.flush_soon()
@@ -352,6 +372,12 @@ class Broker:
     def _has_room_for(self, subscription: Subscription, others: Collection[str]) -> bool:
         size = sum(map(weight, others)) + weight(subscription.filter)
         return len(others) < self._mqtt.subscriptions_max and size <= self._mqtt.subscriptions_bytes
+
+
+def take_over(older: Connection) -> None:
+    """A connection ends for a newer one [MQTT-3.1.4-3]."""
+    older.dismiss(Reason.SESSION_TAKEN_OVER, why=TAKEN_OVER)
+    older.close(TAKEN_OVER, will=True)
 
 
 def assigned_client_id() -> str:

@@ -36,7 +36,7 @@ def open_commands(
     def knows(device: str) -> bool:
         presence = document.presence if (document := devices.get(device)) is not None else None
         here = presence is not None and presence.gateway == config.gateway.id
-        return here or device in broker.clients
+        return here or bool(broker.sessions_of(device))
 
     return Commands(
         settings, outcomes, broker, cold, acl, clock, knows=knows, now=loop.time, soon=loop.call_soon

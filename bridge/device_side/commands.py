@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -31,6 +31,7 @@ from bridge.device_side.command import (
     ready,
     topic_of,
 )
+from bridge.device_side.handshakes import Opened
 from bridge.device_side.outcomes import SEPARATOR, Key, Outcomes
 from bridge.device_side.uplink import Lane
 from bridge.log.errors import LogFull
@@ -158,7 +159,7 @@ class Commands:
         done: Callable[[], object],
         *,
         packet_id: int,
-        effect: object,
+        effect: Opened | None,
     ) -> bool:
         """The device's answer; `done` when it is durable. False: nothing waits for one.
 
@@ -270,25 +271,29 @@ class Commands:
     def _send_all(self) -> None:
         devices, self._to_send = self._to_send, set()
         for device in devices:
-            client = self._broker.clients.get(device)
-            if client is not None and client.connection is not None:
-                self._send_ready(client, self._devices.get(device, {}).values())
+            there = [client for client in self._broker.sessions_of(device) if client.connection is not None]
+            if there:
+                self._send_ready(there, self._devices.get(device, {}).values())
 
-    def _send_ready(self, client: Client, commands: Iterable[Command]) -> None:
+    def _send_ready(self, there: Sequence[Client], commands: Iterable[Command]) -> None:
         most = self._settings.commands_under_way
         for command in ready(commands, most, clock_is_right=self._clock_is_right):
-            if command.key not in self._unsaid and not self._send(client, command):
+            if command.key not in self._unsaid and not self._send(there, command):
                 return
 
-    def _send(self, client: Client, command: Command) -> bool:
-        """False: the session takes no more now."""
+    def _send(self, there: Sequence[Client], command: Command) -> bool:
+        """By the first of the device's sessions that has subscribed to it. False: none takes any more now."""
         expires, deadline = None, command.deadline_ns
         if deadline is not None and command.order.deadline is not None:
             left_ns = deadline - self._clock.wall_ns()
             if left_ns <= 0:
                 return True
             expires = self._now() + left_ns / _NS
-        item = self._broker.offer(client, message_of(command), expires, lambda item: self._moved(command, item))
+        message, item = message_of(command), None
+        for client in there:
+            item = self._broker.offer(client, message, expires, lambda item: self._moved(command, item))
+            if item is not None:
+                break
         if item is None:
             return False
         if item.over:
@@ -365,7 +370,7 @@ class Commands:
         done: Callable[[], object],
         *,
         packet_id: int = 0,
-        effect: object = None,
+        effect: Opened | None = None,
     ) -> None:
         """The one place where a command ends. Raises LogFull, RecordTooLarge: it has not."""
         key = command.key
@@ -388,14 +393,13 @@ class Commands:
 
     def _withdraw(self, device: str, item: Outgoing) -> None:
         """Of a command that is over: it is not sent any more, and not repeated where it was."""
-        client = self._broker.clients.get(device)
-        if client is not None and not client.state.withdraw(item):
+        if not any(client.state.withdraw(item) for client in self._broker.sessions_of(device)):
             item.expires = self._now()
 
     def _in_sessions(self) -> Iterator[tuple[Key, Outgoing]]:
         """At start: the messages in sessions that are commands."""
-        for device, client in self._broker.clients.items():
-            prefix = topic_of(device, "")
+        for client in self._broker.clients.values():
+            device, prefix = client.device, topic_of(client.device, "")
             for item in (*client.state.in_flight.values(), *client.state.queue):
                 name = item.message.topic.removeprefix(prefix)
                 if name != item.message.topic and "/" not in name:

@@ -42,10 +42,13 @@ from bridge.device_side.long_clock import LongClock
 from bridge.device_side.open_files import fitting, raise_limit
 from bridge.device_side.overview import Overview
 from bridge.device_side.pipeline import Pipeline
+from bridge.device_side.presences import Presences
 from bridge.device_side.rates import Rates
+from bridge.device_side.registrar import Registrar
 from bridge.device_side.reload import Reload
 from bridge.device_side.renewal import Renewal
 from bridge.device_side.retained import Retained
+from bridge.device_side.rights import Rights
 from bridge.device_side.sealers import make_sealers, read_keys
 from bridge.device_side.supervisor import BusSide
 from bridge.device_side.sys_topics import SysTopics
@@ -188,11 +191,11 @@ class Daemon:
 
     async def run(self) -> int:
         """Serves until asked to stop; returns the exit code."""
-        for device in self._broker.restore(self._pipeline.exchanges.by_device()):
-            self._pipeline.exchanges.abandon(device)
+        for session in self._broker.restore(self._pipeline.exchanges.by_session()):
+            self._pipeline.exchanges.abandon(session)
         self._restore_documents()
         self._wills.restore(self._broker.clients, self._loop.time())
-        self._units.retain_only(self._broker.clients)
+        self._units.retain_only({client.device for client in self._broker.clients.values()})
         for number, act in (
             (signal.SIGTERM, self._stop.set),
             (signal.SIGINT, self._stop.set),
@@ -286,9 +289,15 @@ class Daemon:
         return uplink
 
     def _open_desk(self, acl: Acl, rates: Rates) -> FrontDesk:
+        presences = Presences(self._devices, self._broker, self._clock, self._loop.time)
+        rights = Rights(self._broker, self._units, acl)
+        registrar = Registrar(
+            self._loop, self._config.limits, self._broker, self._pipeline, presences, self._wills, acl, rights, rates,
+            self._doorman,
+        )  # fmt: skip
         return FrontDesk(
-            self._loop, self._config, self._broker, self._pipeline, self._devices, self._clock, self._wills, acl,
-            self._units, rates, self._doorman,
+            self._loop, self._config, self._broker, self._pipeline, registrar, presences, self._clock, self._wills,
+            rights, rates, self._doorman,
         )  # fmt: skip
 
     def _open_downlink(self) -> DownlinkReader | None:

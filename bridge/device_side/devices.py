@@ -37,6 +37,7 @@ from bridge.device_side.documents import (
     without_labels,
 )
 from bridge.device_side.group_states import GroupStates
+from bridge.device_side.handshakes import Opened
 from bridge.device_side.uplink import Lane
 from bridge.log.errors import LogFull, RecordTooLarge
 from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, GATEWAYS, Record, decode_context, encode, encode_context
@@ -129,24 +130,25 @@ class Devices:
         """Of all devices that have a document."""
         return list(self._documents)
 
-    def online(self, device: str, arrival: Arrival = UNKNOWN) -> None:
-        """The device is connected."""
-        document = self._connected(self._document(device), arrival)
+    def online(self, device: str, arrival: Arrival = UNKNOWN, *, already: bool = False) -> None:
+        """The device is connected; `already`: it was, and is now by one more connection."""
+        document = self._connected(self._document(device), arrival, already=already)
         after = self._regrouped(document)
         self._change(after)
         if after is not document:
             self._tell_new(document, after)
 
-    def _connected(self, document: Document, arrival: Arrival) -> Document:
-        now_ns = self._clock.wall_ns()
-        now = self._after(document.presence, now_ns)
+    def _connected(self, document: Document, arrival: Arrival, *, already: bool = False) -> Document:
+        before, now_ns = document.presence, self._clock.wall_ns()
+        now = self._after(before, now_ns)
+        already = already and before is not None and before.state == "online" and self._is_ours(document)
         presence = Presence(
-            "online", now, now, None, self._gateway, self._epoch,
+            "online", before.since if already and before is not None else now, now, None, self._gateway, self._epoch,
             lease_until=rfc3339(now_ns + int(self._settings.lease * 1e9)), connected=now,
             address=arrival.address, protocol=arrival.protocol, session=arrival.session,
         )  # fmt: skip
         document = with_presence(document, presence)
-        if self._roaming:
+        if self._roaming and not already:
             document.ground = Ground(version_of(document.reported))
         return document
 
@@ -170,7 +172,7 @@ class Devices:
                 self._change(with_presence(document, msgspec.structs.replace(presence, gateway_epoch=epoch)))
 
     def report(
-        self, device: str, payload: bytes, done: Callable[[], None] | None, *, packet_id: int, effect: object
+        self, device: str, payload: bytes, done: Callable[[], None] | None, *, packet_id: int, effect: Opened | None
     ) -> None:
         """Merges a patch the device published (RFC 7386); `done` when the new document is durable.
 
@@ -343,7 +345,7 @@ class Devices:
             _log.error("device=%s: its presence is not told: %s", document.device, error)
 
     def _append(
-        self, document: Document, done: Callable[[], None] | None, *, packet_id: int = 0, effect: object = None
+        self, document: Document, done: Callable[[], None] | None, *, packet_id: int = 0, effect: Opened | None = None
     ) -> None:
         body = _encode_document(document)
         flags = CLOCK_SYNCHRONISED if self._clock.synchronised() else 0
@@ -354,7 +356,7 @@ class Devices:
             self._clock.wall_ns(),
             self._clock.mono_ns(),
             encode_context(document.device, "", self._settings.topic),
-            b"",
+            effect.headers if effect is not None else b"",
             body,
         )
         position = self.lane.writer.next_seq + 1

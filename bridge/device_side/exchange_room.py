@@ -9,8 +9,8 @@ from bridge.units import format_size
 
 ID_BYTES: Final = 3
 """Of a packet identifier in a checkpoint, at the most."""
-DEVICE_BYTES: Final = 8
-"""Of a device beside its name."""
+SESSION_BYTES: Final = 8
+"""Of a session beside its name."""
 
 
 class ExchangeRoom(Obstacle):
@@ -35,14 +35,14 @@ class ExchangeRoom(Obstacle):
         size = format_size(self._limit)
         return f"all devices together wait with so many for their PUBREL that a segment's checkpoint has {size} of them"
 
-    def opened(self, device: str, *, first: bool) -> None:
-        """An exchange began; `first`: the device's only one."""
-        self.used += ID_BYTES + (self._of(device) if first else 0)
+    def opened(self, session: str, *, first: bool) -> None:
+        """An exchange began; `first`: the session's only one."""
+        self.used += ID_BYTES + (self._of(session) if first else 0)
 
-    def ended(self, device: str, count: int, *, last: bool) -> None:
-        """So many of the device's did; `last`: it has none left."""
-        self.used -= count * ID_BYTES + (self._of(device) if last else 0)
+    def ended(self, session: str, count: int, *, last: bool) -> None:
+        """So many of the session's did; `last`: it has none left."""
+        self.used -= count * ID_BYTES + (self._of(session) if last else 0)
 
     @staticmethod
-    def _of(device: str) -> int:
-        return DEVICE_BYTES + len(device.encode())
+    def _of(session: str) -> int:
+        return SESSION_BYTES + len(session.encode())

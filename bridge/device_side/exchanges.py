@@ -1,4 +1,4 @@
-"""The open QoS 2 exchanges of all devices, and in which lane's log each began: there it must end.
+"""The open QoS 2 exchanges of all sessions, and in which lane's log each began: there it must end.
 
 An exchange ends with its PUBREL, or with the session it belongs to. Each end is a record, because after a crash an
 exchange that only seems open would make a new message with its packet identifier pass for a repetition, and be lost.
@@ -12,10 +12,11 @@ from collections.abc import Callable
 from bridge.config import Limits
 from bridge.device_side.connection import Connection
 from bridge.device_side.exchange_room import ExchangeRoom
-from bridge.device_side.handshakes import Opened, Released, Reset
+from bridge.device_side.handshakes import Opened, Released, Reset, headers_of
 from bridge.device_side.kept_exchanges import KeptExchanges
 from bridge.device_side.uplink import Lane, Token, Uplink
-from bridge.log.record import RELEASE, RESET, encode, encode_context
+from bridge.log.record import RELEASE, RESET, encode, encode_context, encode_headers
+from bridge.mqtt.session_name import device_of
 
 
 class TooManyExchanges(Exception):
@@ -27,7 +28,7 @@ class ExchangesFull(Exception):
 
 
 class Exchanges:
-    """Device → packet identifier → lane."""
+    """Session → packet identifier → lane."""
 
     def __init__(self, uplink: Uplink, kept: KeptExchanges, limits: Limits) -> None:
         """Takes up what the lanes' logs say is open; `kept`: what ends in the store too."""
@@ -41,80 +42,81 @@ class Exchanges:
         self._limit = limits.exchanges
         self._open: dict[str, dict[int, Lane]] = {}
         for lane in uplink.lanes.values():
-            for device, ids in lane.handshakes_at_start.items():
+            for session, ids in lane.handshakes_at_start.items():
                 for packet_id in ids:
-                    self.opened(Opened(device, packet_id), lane)
+                    self.opened(Opened(session, packet_id), lane)
 
-    def by_device(self) -> dict[str, set[int]]:
+    def by_session(self) -> dict[str, set[int]]:
         """Packet identifiers whose PUBREL has not come."""
-        return {device: set(lanes) for device, lanes in self._open.items()}
+        return {session: set(lanes) for session, lanes in self._open.items()}
 
-    def opening(self, device: str, packet_id: int) -> Opened:
+    def opening(self, session: str, packet_id: int) -> Opened:
         """What the PUBLISH record is to be appended with; `opened` is to follow.
 
         Raises:
             TooManyExchanges: the device has to end some first.
             ExchangesFull: others have to.
         """
-        count = len(self._open.get(device, ()))
+        count = len(self._open.get(session, ()))
         if count >= self._limit:
             raise TooManyExchanges(f"{self._limit} QoS 2 messages wait for its PUBREL already")
         if self.room.blocked:
             if count:  # to hold it up would hold up the PUBREL that is behind
                 raise TooManyExchanges("it and other devices have as many QoS 2 messages open as there is room for")
             raise ExchangesFull
-        return Opened(device, packet_id)
+        return Opened(session, packet_id)
 
     def opened(self, effect: Opened, lane: Lane) -> None:
         """The record was appended to `lane`."""
-        lanes = self._open.setdefault(effect.device, {})
+        lanes = self._open.setdefault(effect.session, {})
         if effect.packet_id not in lanes:
-            self.room.opened(effect.device, first=not lanes)
+            self.room.opened(effect.session, first=not lanes)
         lanes[effect.packet_id] = lane
 
     def released(self, connection: Connection, packet_id: int) -> bool:
         """PUBREL: PUBCOMP follows when that is durable. False: the lane takes nothing now, offer it again."""
-        device = connection.device
-        lanes = self._open.get(device, {})
+        assert connection.client is not None
+        session = connection.client.name
+        lanes = self._open.get(session, {})
         lane = lanes.get(packet_id)
         if lane is not None and lane.blocked:
             connection.waits_for = lane
             return False
-        told = self._kept.is_told(device, packet_id)
+        told = self._kept.is_told(session, packet_id)
         done = _after(told + (lane is not None), lambda: connection.complete(packet_id))
         if told:
-            self._kept.ended(device, packet_id, done)
+            self._kept.ended(session, packet_id, done)
         if lane is not None:
             del lanes[packet_id]
-            self.room.ended(device, 1, last=not lanes)
+            self.room.ended(session, 1, last=not lanes)
             if not lanes:
-                del self._open[device]
-            self._append(lane, RELEASE, packet_id, done, Released(device, packet_id))
+                del self._open[session]
+            self._append(lane, RELEASE, packet_id, done, Released(session, packet_id))
         return True
 
-    def can_reset(self, device: str) -> bool:
-        """Whether the lanes in which the device has exchanges take records now."""
-        return not any(lane.blocked for lane in self._open.get(device, {}).values())
+    def can_reset(self, session: str) -> bool:
+        """Whether the lanes in which the session has exchanges take records now."""
+        return not any(lane.blocked for lane in self._open.get(session, {}).values())
 
-    def reset(self, device: str, done: Callable[[], None]) -> None:
-        """The device's session is over: its exchanges end; `done` when that is durable. Needs `can_reset`."""
-        opened = self._open.pop(device, {})
+    def reset(self, session: str, done: Callable[[], None]) -> None:
+        """The session is over: its exchanges end; `done` when that is durable. Needs `can_reset`."""
+        opened = self._open.pop(session, {})
         if opened:
-            self.room.ended(device, len(opened), last=True)
+            self.room.ended(session, len(opened), last=True)
         lanes = {lane.name: lane for lane in opened.values()}
         one_done = _after(len(lanes), done)
         for lane in lanes.values():
-            self._append(lane, RESET, 0, one_done, Reset(device))
+            self._append(lane, RESET, 0, one_done, Reset(session))
 
-    def abandon(self, device: str) -> None:
-        """The device's session is over and nobody waits: as `reset`; a full lane leaves it to the next session."""
-        if self.can_reset(device):
-            self.reset(device, lambda: None)
+    def abandon(self, session: str) -> None:
+        """The session is over and nobody waits: as `reset`; a full lane leaves it to the next one of that name."""
+        if self.can_reset(session):
+            self.reset(session, lambda: None)
 
     def _append(self, lane: Lane, kind: int, packet_id: int, token: Token, effect: Released | Reset) -> None:
         """A record that is about exchanges only and is not forwarded."""
-        context = encode_context(effect.device, "", "")
-        record = encode(kind, 0, packet_id, time.time_ns(), time.monotonic_ns(), context, b"", b"")
+        context, headers = encode_context(device_of(effect.session), "", ""), encode_headers(headers_of(effect.session))
+        record = encode(kind, 0, packet_id, time.time_ns(), time.monotonic_ns(), context, headers, b"")
         lane.append(record, token, effect)
         self._uplink.kick_soon()
 

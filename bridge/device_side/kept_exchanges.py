@@ -14,12 +14,12 @@ from bridge.device_side.cold import ColdStore
 from bridge.device_side.kept_sessions import KeptSessions
 
 _SEPARATOR = "\0"
-"""Between client id and packet identifier in a key: no MQTT string holds it [MQTT-1.5.4-2]."""
+"""Between a session's name and the packet identifier in a key; in the name it may stand, too."""
 _IN_LOG, _LOCAL = b"log", b""
 
 
 class KeptExchanges:
-    """Client id → packet identifiers."""
+    """Session → packet identifiers."""
 
     def __init__(self, cold: ColdStore, kept: KeptSessions) -> None:
         """`kept`: with whose messages they are written."""
@@ -28,7 +28,7 @@ class KeptExchanges:
         self._open: dict[str, set[int]] = {}
 
     def restore(self, in_log: Mapping[str, set[int]], sessions: Iterable[str]) -> dict[str, set[int]]:
-        """At start: what is open, by client.
+        """At start: what is open, by session.
 
         One whose end is in the log, or whose session is over, goes, and is off the disk when this returns: its packet
         identifier may be the next message's.
@@ -36,35 +36,35 @@ class KeptExchanges:
         known = set(sessions)
         over = []
         for key, where in self._cold.load("exchanges"):
-            client_id, _, number = key.partition(_SEPARATOR)
+            session, _, number = key.rpartition(_SEPARATOR)
             packet_id = int(number)
-            if client_id in known and (where == _LOCAL or packet_id in in_log.get(client_id, ())):
-                self._open.setdefault(client_id, set()).add(packet_id)
+            if session in known and (where == _LOCAL or packet_id in in_log.get(session, ())):
+                self._open.setdefault(session, set()).add(packet_id)
             else:
                 over.append(key)
         self._cold.write_all({("exchanges", key): None for key in over})
         return self._open
 
-    def told(self, client_id: str, packet_id: int, *, in_log: bool) -> None:
+    def told(self, session: str, packet_id: int, *, in_log: bool) -> None:
         """Sessions that stay have been given the message: to be called in the same turn."""
-        self._open.setdefault(client_id, set()).add(packet_id)
-        self._kept.put("exchanges", _key(client_id, packet_id), _IN_LOG if in_log else _LOCAL)
+        self._open.setdefault(session, set()).add(packet_id)
+        self._kept.put("exchanges", _key(session, packet_id), _IN_LOG if in_log else _LOCAL)
 
-    def is_told(self, client_id: str, packet_id: int) -> bool:
+    def is_told(self, session: str, packet_id: int) -> bool:
         """Whether `ended` is due."""
-        return packet_id in self._open.get(client_id, ())
+        return packet_id in self._open.get(session, ())
 
-    def ended(self, client_id: str, packet_id: int, done: Callable[[], object]) -> None:
+    def ended(self, session: str, packet_id: int, done: Callable[[], object]) -> None:
         """PUBREL came; `done` when that is on disk."""
-        self._open[client_id].discard(packet_id)
-        self._kept.put("exchanges", _key(client_id, packet_id), None)
+        self._open[session].discard(packet_id)
+        self._kept.put("exchanges", _key(session, packet_id), None)
         self._kept.when_kept(done)
 
-    def session_over(self, client_id: str) -> None:
+    def session_over(self, session: str) -> None:
         """They end with the session they belong to."""
-        for packet_id in self._open.pop(client_id, ()):
-            self._kept.put("exchanges", _key(client_id, packet_id), None)
+        for packet_id in self._open.pop(session, ()):
+            self._kept.put("exchanges", _key(session, packet_id), None)
 
 
-def _key(client_id: str, packet_id: int) -> str:
-    return f"{client_id}{_SEPARATOR}{packet_id}"
+def _key(session: str, packet_id: int) -> str:
+    return f"{session}{_SEPARATOR}{packet_id}"

@@ -46,7 +46,7 @@ _decode_message = msgspec.msgpack.Decoder(_StoredMessage).decode
 Soon = Callable[[Callable[[], object]], object]
 """Has something called on the loop's thread when it is free; may be called on any."""
 _SEPARATOR = "\0"
-"""Between client id and number in the key of a message: no MQTT string holds it [MQTT-1.5.4-2]."""
+"""Between a session's name and the number in the key of a message; in the name it may stand, too."""
 
 
 class KeptSessions:
@@ -88,37 +88,35 @@ class KeptSessions:
         self._callbacks: list[Callable[[], object]] = []
         self._committing = False
         self._rows: dict[str, dict[int, tuple[str, int, bool]]] = {}
-        """By client id and number of a message: its key, and the packet id and stage it was written with."""
+        """By session and number of a message: its key, and the packet id and stage it was written with."""
         self._last_number = 0
 
     def load(self) -> Iterator[tuple[SessionState, float]]:
         """At start: each session, and the reading of the loop's clock (in the past) since which it is alone."""
         states: dict[str, SessionState] = {}
         alone: dict[str, float] = {}
-        for client_id, body in self._cold.load("sessions"):
+        for name, body in self._cold.load("sessions"):
             stored = _decode_session(body)
-            state = states[client_id] = SessionState(
-                client_id, stored.version, stored.expiry_s, self._limits, self._room
-            )
+            state = states[name] = SessionState(name, stored.version, stored.expiry_s, self._limits, self._room)
             state.subscriptions.update((one.filter, one) for one in stored.subscriptions)
             state.keeper = self
-            self._rows[client_id] = {}
+            self._rows[name] = {}
             since = stored.alone_since
-            alone[client_id] = self._now() + (min(0.0, self._long.until(since)) if since else 0.0)
+            alone[name] = self._now() + (min(0.0, self._long.until(since)) if since else 0.0)
         for key, body in sorted(self._cold.load("queues")):
             self._load_message(states, key, _decode_message(body))
-        for client_id, state in states.items():
-            yield state, alone[client_id]
+        for name, state in states.items():
+            yield state, alone[name]
 
     def store(self, state: SessionState, *, gone: bool) -> None:
         """Writes the session; `gone`: its connection has just ended. To be called when its subscriptions change too."""
         if state.keeper is None:
             state.keeper = self
             self._changed[state] = [*state.in_flight.values(), *state.queue]
-        self._rows.setdefault(state.client_id, {})
+        self._rows.setdefault(state.name, {})
         since = self._long.mark() if gone else None
         body = _StoredSession(state.version, state.expiry_s, list(state.subscriptions.values()), since)
-        self._cold.put("sessions", state.client_id, _encode(body))
+        self._cold.put("sessions", state.name, _encode(body))
 
     def forget(self, state: SessionState) -> None:
         """The session is over, or is to end with its connection from now on.
@@ -127,10 +125,10 @@ class KeptSessions:
         """
         state.keeper = None
         self._changed.pop(state, None)
-        rows = self._rows.pop(state.client_id, None)
+        rows = self._rows.pop(state.name, None)
         if rows is None:
             return
-        self.put("sessions", state.client_id, None)
+        self.put("sessions", state.name, None)
         for key, _, _ in rows.values():
             self.put("queues", key, None)
         self.write_messages()
@@ -161,7 +159,7 @@ class KeptSessions:
         """Brings the rows up to what sessions hold, at the cost of what has changed."""
         changed, self._changed = self._changed, {}
         for state, items in changed.items():
-            rows = self._rows.setdefault(state.client_id, {})
+            rows = self._rows.setdefault(state.name, {})
             for item in items:
                 self._write(state, rows, item)
         if self._changes:
@@ -210,7 +208,7 @@ class KeptSessions:
         if not item.number:
             self._last_number += 1
             item.number = self._last_number
-        key = f"{state.client_id}{_SEPARATOR}{item.number:016x}"
+        key = f"{state.name}{_SEPARATOR}{item.number:016x}"
         rows[item.number] = (key, item.packet_id, item.released)
         expires = None if item.expires is None else self._long.mark(item.expires - self._now())
         stored = _StoredMessage(
@@ -221,9 +219,9 @@ class KeptSessions:
             self._written.append((item, item.packet_id, item.released))
 
     def _load_message(self, states: dict[str, SessionState], key: str, stored: _StoredMessage) -> None:
-        client_id, _, number = key.partition(_SEPARATOR)
+        name, _, number = key.rpartition(_SEPARATOR)
         self._last_number = max(self._last_number, int(number, 16))
-        state = states.get(client_id)
+        state = states.get(name)
         if state is None:
             self._cold.put("queues", key, None)
             return
@@ -232,5 +230,5 @@ class KeptSessions:
             stored.message, stored.qos, stored.retain, stored.identifiers, stored.packet_id, stored.released, expires,
             stored.share, int(number, 16), stored=True,
         )  # fmt: skip
-        self._rows.setdefault(client_id, {})[item.number] = (key, item.packet_id, item.released)
+        self._rows.setdefault(name, {})[item.number] = (key, item.packet_id, item.released)
         state.restore_outgoing(item)

@@ -17,6 +17,7 @@ from bridge.device_side.clock import Clock
 from bridge.device_side.cold import Changes, ColdStore
 from bridge.device_side.command import FINAL, Outcome, Verdict
 from bridge.device_side.devices import POSITION_KEY
+from bridge.device_side.handshakes import Opened
 from bridge.device_side.uplink import Lane
 from bridge.log.record import CLOCK_SYNCHRONISED, OUTCOME, Record, decode_context, encode, encode_context
 from bridge.orders import Order
@@ -105,7 +106,7 @@ class Outcomes:
         done: Callable[[], object],
         *,
         packet_id: int = 0,
-        effect: object = None,
+        effect: Opened | None = None,
     ) -> None:
         """Tells Kafka; `done` when that is durable here. `packet_id`, `effect`: of the QoS 2 message that caused it.
 
@@ -125,7 +126,7 @@ class Outcomes:
             wall_ns,
             self._clock.mono_ns(),
             encode_context(*key, self._settings.outcome_topic),
-            b"",
+            effect.headers if effect is not None else b"",
             msgspec.json.encode(outcome),
         )
         position = self.lane.writer.next_seq + 1

@@ -94,8 +94,10 @@ class Overview:
 
     def _clients(self) -> Clients:
         broker = self._broker
+        there = [client.device for client in broker.clients.values() if client.connection is not None]
         return Clients(
-            connected=sum(1 for _ in broker.connected()),
+            connected=len(there),
+            devices=len(set(there)),
             known=len(broker.clients),
             connections=self._connections(),
             subscriptions=sum(len(client.state.subscriptions) for client in broker.clients.values()),

@@ -19,7 +19,7 @@ from bridge.device_side.commands import Commands
 from bridge.device_side.connection import Connection
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.exchanges import Exchanges, ExchangesFull, TooManyExchanges
-from bridge.device_side.handshakes import Opened
+from bridge.device_side.handshakes import Opened, headers_of
 from bridge.device_side.obstacle import Obstacle
 from bridge.device_side.trace_context import PARENT, STATE, Beginnings, Pairs, carried
 from bridge.device_side.uplink import Lane, Token, Uplink
@@ -28,6 +28,7 @@ from bridge.log.errors import LogError, LogFull, RecordTooLarge
 from bridge.message import Message
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
+from bridge.mqtt.session_name import device_of
 from bridge.mqtt.topics import REMEMBERED_MAX
 from bridge.routing import Routing
 from bridge.schemas.schema import UNAVAILABLE, Misfit, Pending, Schema
@@ -47,15 +48,17 @@ class Way:
     """What becomes of one connection's messages on one topic."""
 
     __slots__ = (
-        "account", "answers", "begins_trace", "context", "device", "lane", "listened", "misfit_said", "refuses",
-        "reported", "schema",
-        "seal_headers", "seal_pairs", "sealer", "version",
+        "account", "answers", "begins_trace", "context", "device", "headers", "lane", "listened", "misfit_said",
+        "named", "pairs", "refuses", "reported", "schema", "seal_pairs", "sealer", "session", "version",
     )  # fmt: skip
 
-    def __init__(self, device: str, lane: Lane | None, context: bytes, sealer: Seals | None, *, reported: bool) -> None:
-        self.device = device
+    def __init__(
+        self, session: str, lane: Lane | None, context: bytes, sealer: Seals | None, *, reported: bool
+    ) -> None:
+        self.session = session
+        self.device = device_of(session)
         self.lane = lane
-        self.account = lane.waiting.account(device) if lane is not None else None
+        self.account = lane.waiting.account(self.device) if lane is not None else None
         """What waits in the lane for the device."""
         self.context = context
         self.sealer = sealer
@@ -63,8 +66,12 @@ class Way:
         """It is not for Kafka as it is, but for the device's document or command."""
         self.answers: str | None = None
         """The id of the command that is answered there."""
+        self.named = headers_of(session)
+        """Says in the record which session that was, where the device does not."""
         self.seal_pairs: Headers = ()
-        self.seal_headers = b""
+        self.pairs: Headers = self.named
+        self.headers = rec.encode_headers(self.named)
+        """What stands in every record, as it is encoded."""
         self.begins_trace = False
         self.schema: Schema | None = None
         self.refuses = False
@@ -172,8 +179,9 @@ class Pipeline:
         """A QoS 2 message that the log had before a restart: local subscribers may have missed it, nobody else did."""
         self._tell(connection, message, in_log=True)
 
-    def will(self, device: str, message: Message, done: Callable[[], object]) -> None:
+    def will(self, session: str, message: Message, done: Callable[[], object]) -> None:
         """Publishes the will of a client that is gone; `done` when it is on disk wherever it has to be."""
+        device = device_of(session)
         if not self._acl.may_publish(device, message.topic):
             _log.warning("refused device=%s topic=%s: its will may not be published there", device, message.topic)
             done()
@@ -184,7 +192,7 @@ class Pipeline:
             return
         self._broker.publish(message, None)
         try:
-            way = self._way(device, message.topic)
+            way = self._way(session, message.topic)
             if way.lane is not None and not way.reported:
                 payload, faults = self._judged_will(way, message)
                 self._append(way, way.lane, message, lambda: self._broker.when_kept(done), payload, faults)
@@ -208,13 +216,14 @@ class Pipeline:
 
     def _find(self, connection: Connection, message: Message) -> Way | None:
         """The way of a topic the connection has not used yet; None: it was refused."""
-        device, topic = connection.device, message.topic
-        decision = self._acl.publishing(device, topic)
+        assert connection.client is not None
+        topic = message.topic
+        decision = self._acl.publishing(connection.device, topic)
         if not decision.allowed:
             self._refuse(connection, message, Reason.NOT_AUTHORIZED, f"not allowed to publish there ({decision.rule})")
             return None
         try:
-            way = self._way(device, topic)
+            way = self._way(connection.client.name, topic)
         except rec.RecordError as error:
             self._refuse(connection, message, Reason.TOPIC_NAME_INVALID, str(error))
             return None
@@ -238,19 +247,20 @@ class Pipeline:
         _log.warning("refused device=%s peer=%s topic=%.1024s: %s", device, peer, message.topic, why)
         connection.decline(message, reason)
 
-    def _way(self, device: str, topic: str) -> Way:
+    def _way(self, session: str, topic: str) -> Way:
+        device = device_of(session)
         if self.devices is not None and topic == f"devices/{device}/state/reported":
-            return Way(device, self.devices.lane, b"", None, reported=True)
+            return Way(session, self.devices.lane, b"", None, reported=True)
         answers = id_of_result(device, topic) if self.commands is not None else None
         if answers is not None and self.devices is not None:
-            way = Way(device, self.devices.lane, b"", None, reported=True)
+            way = Way(session, self.devices.lane, b"", None, reported=True)
             way.answers = answers
             return way
         route = self._routing.route(device, topic)
         if route is None:
-            return Way(device, None, b"", None, reported=False)
+            return Way(session, None, b"", None, reported=False)
         context = rec.encode_context(device, topic, route.topic)
-        way = Way(device, self._uplink.lanes[route.lane], context, self.sealers.get(route.filter), reported=False)
+        way = Way(session, self._uplink.lanes[route.lane], context, self.sealers.get(route.filter), reported=False)
         way.begins_trace = route.trace == "start"
         way.schema, way.refuses = self._schemas.get(route.filter), route.on_invalid == "refuse"
         return way
@@ -280,14 +290,14 @@ class Pipeline:
     def _append(
         self, way: Way, lane: Lane, message: Message, token: Token | None, payload: bytes, faults: Faults
     ) -> None:
-        headers, pairs = b"", way.seal_pairs
         if way.sealer is not None:
             pairs, payload = way.sealer.seal(way.device, message.topic, lane.writer.next_seq, payload, time.monotonic())
             if pairs is not way.seal_pairs:
-                way.seal_pairs, way.seal_headers = pairs, rec.encode_headers(pairs)
-            headers = way.seal_headers
+                way.seal_pairs, way.pairs = pairs, (*way.named, *pairs)
+                way.headers = rec.encode_headers(way.pairs)
+        headers = way.headers
         if message.properties or faults:
-            headers = rec.encode_headers((*pairs, *self._headers(way, message.properties or {}), *faults))
+            headers = rec.encode_headers((*way.pairs, *self._headers(way, message.properties or {}), *faults))
         elif way.begins_trace:
             headers += self._trace_name + self._beginnings.next()
         flags = message.qos | (rec.RETAIN if message.retain else 0) | (rec.DUP if message.dup else 0)
@@ -295,7 +305,7 @@ class Pipeline:
             flags |= rec.CLOCK_SYNCHRONISED
         effect: Opened | None = None
         if message.qos == 2 and message.packet_id:
-            effect = self.exchanges.opening(way.device, message.packet_id)
+            effect = self.exchanges.opening(way.session, message.packet_id)
         record = rec.encode(
             rec.MESSAGE, flags, message.packet_id, self._wall_ns(), self._mono_ns(), way.context, headers, payload
         )
@@ -334,7 +344,7 @@ class Pipeline:
         done = self._deliver_when_durable(connection, message)
         before = lane.writer.appended_bytes
         try:
-            effect = self.exchanges.opening(way.device, packet_id) if packet_id else None
+            effect = self.exchanges.opening(way.session, packet_id) if packet_id else None
             if way.answers is None:
                 assert self.devices is not None
                 self.devices.report(way.device, message.payload, done, packet_id=packet_id, effect=effect)

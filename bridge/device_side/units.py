@@ -27,14 +27,16 @@ class Units:
         for device, units in self._known.items():
             acl.enrol(device, units)
 
-    def enrol(self, device: str, units: Sequence[str]) -> None:
-        """The device comes with this certificate. On disk by the store's next commit."""
-        if self._acl.units(device) != frozenset(units):
-            self._acl.enrol(device, units)
-            self._cold.put("units", device, _encode(units) if units else None)
+    def enrol(self, device: str, units: Sequence[str]) -> bool:
+        """The device comes with this certificate. On disk by the store's next commit. True: it is news."""
+        if self._acl.units(device) == frozenset(units):
+            return False
+        self._acl.enrol(device, units)
+        self._cold.put("units", device, _encode(units) if units else None)
+        return True
 
     def forget(self, device: str) -> None:
-        """Its session is over, its will published."""
+        """Its sessions are over, its wills published."""
         self.enrol(device, ())
 
     def retain_only(self, devices: Container[str]) -> None:

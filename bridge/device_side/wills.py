@@ -18,7 +18,7 @@ from bridge.mqtt.events import Will
 
 
 class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
-    device: str
+    session: str = msgspec.field(name="device")
     message: Message
     delay_s: int
     due: Moment | None = None
@@ -28,7 +28,7 @@ class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Stored).decode
 Publish = Callable[[str, Message, Callable[[], object]], None]
-"""Takes the device, what it leaves, and what is to be called when nothing of that can be lost any more."""
+"""Takes the session's name, what it leaves, and what is to be called when nothing of that can be lost any more."""
 
 
 class Wills:
@@ -44,64 +44,64 @@ class Wills:
         self._cold = cold
         self._long = long
         self._keys: dict[str, str] = {}
-        """Of the newest row of each device. One whose publication is under way may be there still."""
+        """Of the newest row of each session. One whose publication is under way may be there still."""
         self._last_number = 0
         self._waiting: dict[str, tuple[float, Message]] = {}
-        """When, by the loop's clock, and what, by device."""
+        """When, by the loop's clock, and what, by session."""
 
     def restore(self, sessions: Container[str], now: float) -> None:
         """At start: a connection that there was has ended by now; `sessions`: those that go on without it."""
         rows = [(key, _decode(value)) for key, value in self._cold.load("wills")]
         for key, stored in sorted(rows):
             self._last_number = max(self._last_number, int(key, 16))
-            self._keys[stored.device] = key
-            over = stored.device not in sessions
+            self._keys[stored.session] = key
+            over = stored.session not in sessions
             if over or stored.due is None:
-                self.left(stored.device, Will(stored.message, stored.delay_s), now, session_over=over)
+                self.left(stored.session, Will(stored.message, stored.delay_s), now, session_over=over)
             else:
-                self._waiting[stored.device] = (now + self._long.until(stored.due), stored.message)
+                self._waiting[stored.session] = (now + self._long.until(stored.due), stored.message)
 
-    def connected(self, device: str, will: Will | None) -> None:
+    def connected(self, session: str, will: Will | None) -> None:
         """A new connection; what is said about the last one comes before. Not yet on disk when this returns."""
-        self._forget(device)
+        self._forget(session)
         if will is not None:
             self._last_number += 1
-            self._keys[device] = f"{self._last_number:016x}"
-            self._store(device, will, None)
+            self._keys[session] = f"{self._last_number:016x}"
+            self._store(session, will, None)
 
-    def discarded(self, device: str) -> None:
+    def discarded(self, session: str) -> None:
         """The connection ended and the will does not count [MQTT-3.1.2-10]."""
-        self._forget(device)
+        self._forget(session)
 
-    def left(self, device: str, will: Will, now: float, *, session_over: bool) -> None:
+    def left(self, session: str, will: Will, now: float, *, session_over: bool) -> None:
         """The connection ended and the will counts [MQTT-3.1.2-8]."""
-        self._waiting[device] = (now + will.delay_s, will.message)
+        self._waiting[session] = (now + will.delay_s, will.message)
         if session_over or not will.delay_s:
-            self.session_over(device)
+            self.session_over(session)
         else:
-            self._store(device, will, self._long.mark(will.delay_s))
+            self._store(session, will, self._long.mark(will.delay_s))
 
-    def resumed(self, device: str) -> None:
+    def resumed(self, session: str) -> None:
         """A new connection goes on with the session: the will is not sent [MQTT-3.1.3-9]."""
-        if self._waiting.pop(device, None) is not None:
-            self._forget(device)
+        if self._waiting.pop(session, None) is not None:
+            self._forget(session)
 
-    def session_over(self, device: str) -> None:
+    def session_over(self, session: str) -> None:
         """No new connection can go on with the session any more: what waits is published now."""
-        waiting = self._waiting.pop(device, None)
+        waiting = self._waiting.pop(session, None)
         if waiting is not None:
-            key = self._keys.pop(device)
-            self._publish(device, waiting[1], lambda: self._cold.put("wills", key, None))
+            key = self._keys.pop(session)
+            self._publish(session, waiting[1], lambda: self._cold.put("wills", key, None))
 
     def publish_due(self, now: float) -> None:
         """Publishes those whose delay is over."""
-        for device in [device for device, (due, _) in self._waiting.items() if due <= now]:
-            self.session_over(device)
+        for session in [session for session, (due, _) in self._waiting.items() if due <= now]:
+            self.session_over(session)
 
-    def _store(self, device: str, will: Will, due: Moment | None) -> None:
-        self._cold.put("wills", self._keys[device], _encode(_Stored(device, will.message, will.delay_s, due)))
+    def _store(self, session: str, will: Will, due: Moment | None) -> None:
+        self._cold.put("wills", self._keys[session], _encode(_Stored(session, will.message, will.delay_s, due)))
 
-    def _forget(self, device: str) -> None:
-        key = self._keys.pop(device, None)
+    def _forget(self, session: str) -> None:
+        key = self._keys.pop(session, None)
         if key is not None:
             self._cold.put("wills", key, None)

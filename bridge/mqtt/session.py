@@ -28,6 +28,7 @@ from bridge.mqtt.outbound import Outbound
 from bridge.mqtt.packets import Packet, PacketType, Properties
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason, describe, return_code
+from bridge.mqtt.session_name import client_id_of, device_of
 from bridge.mqtt.session_state import Outgoing, SessionState, outgoing
 from bridge.mqtt.subscription import Subscription
 from bridge.mqtt.topics import check_filter
@@ -241,15 +242,15 @@ class Session:
             raise RuntimeError("accept without a CONNECT that waits")
         properties = agreed.properties | self._granted
         if assigned_client_id:
-            properties[Property.ASSIGNED_CLIENT_IDENTIFIER] = state.client_id
+            properties[Property.ASSIGNED_CLIENT_IDENTIFIER] = client_id_of(state.name)
         pattern = self._limits.response_information
         if pattern is not None and agreed.request.properties.get(Property.REQUEST_RESPONSE_INFORMATION):
-            properties[Property.RESPONSE_INFORMATION] = pattern.replace("{device}", state.client_id)
+            properties[Property.RESPONSE_INFORMATION] = pattern.replace("{device}", device_of(state.name))
             if len(encode(packets.Connack(0, present, properties), self.version)) > self._send_max_bytes:
                 del properties[Property.RESPONSE_INFORMATION]  # the only one that may be left out
         self._output.append(encode(packets.Connack(0, present, properties), self.version))
         state.version, state.expiry_s = self.version, agreed.request.expiry_s
-        self.state, self.client_id = state, state.client_id
+        self.state, self.client_id = state, client_id_of(state.name)
         self._heard = self._now = now
         self._inbound = Inbound(state, self.version, agreed.receive_window, self._limits, self._output)
         self._outbound = Outbound(

@@ -105,11 +105,9 @@ class Outgoing(msgspec.Struct):
 class SessionState:
     """A client's subscriptions, its exchanges in progress and the messages that wait for it."""
 
-    def __init__(
-        self, client_id: str, version: int, expiry_s: int, limits: Mqtt, room: QueueRoom | None = None
-    ) -> None:
-        """`room`: what its queue shares with others'; None: it is alone."""
-        self.client_id = client_id
+    def __init__(self, name: str, version: int, expiry_s: int, limits: Mqtt, room: QueueRoom | None = None) -> None:
+        """`name`: see `session_name`. `room`: what its queue shares with others'; None: it is alone."""
+        self.name = name
         self.version = version
         """Protocol level of its newest connection: 3 (3.1), 4 (3.1.1) or 5."""
         self.expiry_s = expiry_s

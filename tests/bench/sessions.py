@@ -60,11 +60,11 @@ def make(path: Path, sessions: int, messages_each: int) -> None:
     for number in range(sessions):
         state = SessionState(f"device-{number:06}", 5, EXPIRY_S, Mqtt())
         for each in FILTERS:
-            one = Subscription(each.format(state.client_id), 1)
+            one = Subscription(each.format(state.name), 1)
             state.subscriptions[one.filter] = one
         kept.store(state, gone=True)
         for _ in range(messages_each):
-            state.enqueue(Message(f"devices/{state.client_id}/commands/1", bytes(PAYLOAD_BYTES), 1), one, 0.0)
+            state.enqueue(Message(f"devices/{state.name}/commands/1", bytes(PAYLOAD_BYTES), 1), one, 0.0)
     kept.write_messages()
     store.close()
 

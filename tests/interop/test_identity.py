@@ -49,10 +49,8 @@ def test_the_name_that_the_listener_asks_for_is_the_device(new_gateway: NewGatew
 
 
 @pytest.mark.parametrize(("version", "refused"), [(5, NOT_VALID), (4, 2)])
-def test_a_client_id_may_begin_with_the_device_and_the_session_is_the_device_s(
-    new_gateway: NewGateway, version: int, refused: int
-) -> None:
-    gateway = gateway_with(new_gateway, 'client_id = "prefix"')
+def test_a_client_id_may_begin_with_the_device(new_gateway: NewGateway, version: int, refused: int) -> None:
+    gateway = gateway_with(new_gateway, 'client_id = "prefix"\nconnections_per_identity = 1')
     mine = gateway.authority.device("dev-1")
     with connect(gateway, mine, "other-1", version) as wire:
         assert wire.connack().reason == refused
@@ -70,13 +68,15 @@ def test_a_client_id_may_begin_with_the_device_and_the_session_is_the_device_s(
 
 
 def test_a_second_connection_with_another_client_id_can_be_refused(new_gateway: NewGateway) -> None:
-    gateway = gateway_with(new_gateway, 'client_id = "any"\nsecond_connection = "refused"')
+    gateway = gateway_with(
+        new_gateway, 'client_id = "any"\nsecond_connection = "refused"\nconnections_per_identity = 1'
+    )
     mine = gateway.authority.device("dev-1")
     with connect(gateway, mine, "one") as first:
         first.connected()
         with connect(gateway, mine, "two") as second:
             assert second.connack().reason == QUOTA
-        assert "the device is connected already, with the client id 'one'" in gateway.log()
+        assert "the device is connected already, with the client ids 'one'" in gateway.log()
         with connect(gateway, mine, "one") as again:
             again.connected()
             assert first.receive() == (DISCONNECT, bytes([TAKEN_OVER]))

@@ -29,7 +29,7 @@ WELL = Status(
     now=NOW,
     stopping=False,
     listeners=("127.0.0.1:8883",),
-    clients=Clients(connected=3, known=5, connections=4, subscriptions=6, retained=7, queued_bytes=8192),
+    clients=Clients(connected=3, devices=3, known=5, connections=4, subscriptions=6, retained=7, queued_bytes=8192),
     traffic=Traffic(
         bytes_received=10, bytes_sent=20, publications_received=30, publications_delivered=40, publications_dropped=50
     ),

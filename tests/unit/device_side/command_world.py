@@ -86,10 +86,17 @@ class World:
         self.take({"id": name, "name": "reboot"} | fields)
 
     def device(
-        self, qos: int = 1, version: int = 5, *, expiry_s: int = 0, clean: bool = True, **connect: object
+        self,
+        qos: int = 1,
+        version: int = 5,
+        *,
+        expiry_s: int = 0,
+        clean: bool = True,
+        client_id: str = DEVICE,
+        **connect: object,
     ) -> Peer:
         """Comes, subscribes, and has what was waiting."""
-        peer = self.local.connect(DEVICE, version, clean=clean, expiry_s=expiry_s, **connect)  # type: ignore[arg-type]
+        peer = self.local.connect(client_id, version, clean=clean, expiry_s=expiry_s, device=DEVICE, **connect)  # type: ignore[arg-type]
         if not peer.connack.session_present:  # type: ignore[union-attr]
             peer.subscribe(Subscription(f"devices/{DEVICE}/commands/#", qos))
             if expiry_s:

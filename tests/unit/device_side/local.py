@@ -23,6 +23,7 @@ from bridge.mqtt.framing import PacketStream
 from bridge.mqtt.packets import Packet, Properties
 from bridge.mqtt.properties import Property
 from bridge.mqtt.session import Session
+from bridge.mqtt.session_name import session_name
 from bridge.mqtt.subscription import Subscription
 from bridge.security.acl import Acl
 from tests.unit.device_side.clocks import long_clock
@@ -53,18 +54,19 @@ class Local:
         clean: bool = True,
         expiry_s: int = 0,
         properties: Properties | None = None,
+        device: str | None = None,
     ) -> Peer:
-        """A client that is let in."""
+        """A client that is let in; `device`: whose, where that is not its client id."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._sockets.append(theirs)
         session = Session(self.mqtt)
-        connection = Connection(self, ours, session, self.limits, peer="test", identity=client_id)
+        connection = Connection(self, ours, session, self.limits, peer="test", identity=device or client_id)
         options: Properties = {Property.SESSION_EXPIRY_INTERVAL: expiry_s} if version == 5 else {}
         connect = packets.Connect(client_id, clean, version, properties=options | (properties or {}))
         (request,) = session.receive(encode(connect, version), self.now)
         assert isinstance(request, ConnectRequested)
-        client, present = self.broker.open_session(request, client_id)
+        client, present = self.broker.open_session(request, session_name(device or client_id, client_id))
         client.connection, connection.client = connection, client
         if not present and request.expiry_s:
             self.broker.keep(client, lambda: None)

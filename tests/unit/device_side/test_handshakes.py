@@ -8,19 +8,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.device_side.handshakes import Effect, Handshakes, Opened, Released, Reset
+from bridge.device_side.handshakes import Effect, Handshakes, Opened, Released, Reset, headers_of
 from bridge.log import record
 from bridge.log.settings import LogSettings
+from bridge.mqtt.session_name import device_of, session_name
 from tests.unit.log.lane import Lane
 
 KIB = 1 << 10
-DEVICES = st.sampled_from(["dev-1", "dev-2", "dev-3"])
+SESSIONS = st.sampled_from(
+    ["dev-1", "dev-2", session_name("dev-1", "app"), session_name("dev-2", "app"), session_name("dev-1", "dev-2")]
+)
 PACKET_IDS = st.integers(1, 5)
 EFFECTS = st.lists(
     st.one_of(
-        st.builds(Opened, DEVICES, PACKET_IDS),
-        st.builds(Released, DEVICES, PACKET_IDS),
-        st.builds(Reset, DEVICES),
+        st.builds(Opened, SESSIONS, PACKET_IDS),
+        st.builds(Released, SESSIONS, PACKET_IDS),
+        st.builds(Reset, SESSIONS),
     ),
     max_size=60,
 )
@@ -31,22 +34,23 @@ def oracle(effects: list[Effect]) -> dict[str, set[int]]:
     pairs: set[tuple[str, int]] = set()
     for effect in effects:
         if isinstance(effect, Opened):
-            pairs.add((effect.device, effect.packet_id))
+            pairs.add((effect.session, effect.packet_id))
         elif isinstance(effect, Released):
-            pairs.discard((effect.device, effect.packet_id))
+            pairs.discard((effect.session, effect.packet_id))
         else:
-            pairs = {pair for pair in pairs if pair[0] != effect.device}
-    return {device: {id_ for name, id_ in pairs if name == device} for device, _ in pairs}
+            pairs = {pair for pair in pairs if pair[0] != effect.session}
+    return {session: {id_ for name, id_ in pairs if name == session} for session, _ in pairs}
 
 
 def as_record(effect: Effect, payload: bytes = b"", kind: int = record.MESSAGE) -> bytes:
     """What the pipeline appends with this effect."""
-    context = record.encode_context(effect.device, "t", "telemetry")
+    headers = record.encode_headers((*headers_of(effect.session), ("content-type", b"text/plain")))
+    context = record.encode_context(device_of(effect.session), "t", "telemetry")
     if isinstance(effect, Opened):
-        return record.encode(kind, 2, effect.packet_id, 0, 0, context, b"", payload)
+        return record.encode(kind, 2, effect.packet_id, 0, 0, context, headers, payload)
     if isinstance(effect, Released):
-        return record.encode(record.RELEASE, 0, effect.packet_id, 0, 0, context, b"", b"")
-    return record.encode(record.RESET, 0, 0, 0, 0, context, b"", b"")
+        return record.encode(record.RELEASE, 0, effect.packet_id, 0, 0, context, headers, b"")
+    return record.encode(record.RESET, 0, 0, 0, 0, context, headers, b"")
 
 
 @given(EFFECTS)

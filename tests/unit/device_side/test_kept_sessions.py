@@ -131,7 +131,7 @@ def test_clocks_run_on_over_a_restart(open_store: OpenStore) -> None:
     kept.write_messages()
     store.close()
     later = kept_sessions(open_store(), 50.0, boot=2, off_s=30)
-    found = {state.client_id: (since, state.queue[0].expires) for state, since in later.load()}
+    found = {state.name: (since, state.queue[0].expires) for state, since in later.load()}
     assert found == {"alone": (20.0, 120.0), "connected": (50.0, 120.0)}
 
 
