@@ -8,7 +8,7 @@ sent again, and an adoption that is killed goes on where it was). It decides not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -21,6 +21,7 @@ from bridge.bus_side.newest import NewestDocuments, OnlyNewest
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import committed_offset
 from bridge.bus_side.sink import Sink
+from bridge.bus_side.stage import Stage
 from bridge.config import Config, Kafka
 from bridge.log import doorbell
 from bridge.log.boot_clocks import BootClocks
@@ -116,7 +117,7 @@ async def adopt(
 
     def through(sink: Sink) -> Sink:
         newest = NewestDocuments(config.kafka, config.gateway.id) if documents and config.kafka else None
-        filters.append(OnlyNewest(sink, newest))
+        filters.append(OnlyNewest(_NotBeyond(sink, ends), newest))
         return filters[-1]
 
     serving = asyncio.create_task(serve(config, Doorbell(theirs), noise, through))
@@ -126,6 +127,19 @@ async def adopt(
         desk.close()
         await serving
     return Outcome(desk.complete, desk.forwarded, sum(each.left_out for each in filters))
+
+
+class _NotBeyond(Stage):
+    """A sink that has all there is where it has more: this queue is an older copy, and nothing is added to it."""
+
+    def __init__(self, inner: Sink, ends: Mapping[str, int]) -> None:
+        super().__init__(inner)
+        self._ends = ends
+
+    async def start(self, lanes: Sequence[str], log_id: bytes) -> dict[str, int]:
+        """See `Sink.start`."""
+        held = await super().start(lanes, log_id)
+        return {lane: min(position, self._ends.get(lane, position)) for lane, position in held.items()}
 
 
 class _Desk:

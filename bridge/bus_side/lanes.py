@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from bridge.log.cursor import Cursor
 from bridge.log.dropped import Dropped, dropped_at, names_in
 from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader, oldest_position
+
+_log = logging.getLogger(__name__)
 
 
 class Budget(msgspec.Struct):
@@ -45,11 +48,10 @@ class Budget(msgspec.Struct):
 def furthest(known: Iterable[int | None], oldest: int, committed: int) -> int:
     """Where to go on reading: the furthest of the known positions of this log; the oldest record if there is none.
 
-    It must not lie behind the log's own end: if the disk lost what it had promised to keep, the lost numbers are given
-    out again, and those records are new. It may lie before the oldest record: that is a gap, and will be told.
+    One that lies behind the log's own end is none of it: the disk lost what it had promised to keep, the lost numbers
+    are given out again, and those records are new. One before the oldest record is a gap, and will be told.
     """
-    positions = [position for position in known if position is not None]
-    return min(max(positions), committed) if positions else oldest
+    return max((position for position in known if position is not None and position <= committed), default=oldest)
 
 
 def shares(weights: Mapping[str, int], backlog: Mapping[str, int], budget: int) -> dict[str, int]:
@@ -103,6 +105,12 @@ class Lane:
         self._reader.close()
         begins = [oldest_position(self._directory), *(seq for seq, _ in names_in(self._directory)[:1])]
         position = furthest((held, self.done), min(begins), committed)
+        if held is not None and held > committed:
+            _log.error(
+                "lane %s: the sink has the records before %d, and the log ends before %d: the disk has lost what it "
+                "promised to keep, or somebody has removed it; going on at record %d, some may be sent twice",
+                self.name, held, committed, position,
+            )  # fmt: skip
         self._reader = LogReader(self._directory, self._log_id, position, self._keys)
         self.done = position
 

@@ -17,6 +17,7 @@ import msgspec
 
 from bridge.log import quarantine
 from bridge.log.boot_clocks import BootClocks
+from bridge.log.cursor import Cursor
 from bridge.log.errors import LogTooNew
 from bridge.log.files import read_around, sync_directory
 from bridge.log.fold import Fold
@@ -115,10 +116,26 @@ def recover(directory: Path, log_id: bytes, fold: Fold, keys: Keyring) -> Recove
             break
         discard(scan)
         segments.pop()
+    next_seq = beyond_cursor(directory, log_id, next_seq)
     sync_directory(directory)
     sync_directory(directory.parent)  # or a new lane's directory could be gone after a power failure, and all in it
     tail = open_tail(scan, keys) if segments and scan.next_seq == next_seq else None
     return Recovery(segments, tail, next_seq, damages, clocks)
+
+
+def beyond_cursor(directory: Path, log_id: bytes, next_seq: int) -> int:
+    """The number to go on with: none that was forwarded is given again, even where the disk has lost what it promised.
+
+    A record with such a number would pass for one that was forwarded, and be lost. Raises OSError.
+    """
+    cursor = Cursor.load(directory)
+    if cursor is None or cursor.log_id != log_id or cursor.position <= next_seq:
+        return next_seq
+    _log.error(
+        "%s ends before record %d, and those before %d were forwarded: the disk has lost what it promised to keep, or "
+        "somebody has removed it; the next record is %d", directory, next_seq, cursor.position, cursor.position,
+    )  # fmt: skip
+    return cursor.position
 
 
 def discard(scan: Scan) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,23 @@ def test_kafkas_position_counts_where_the_disk_is_behind(kafka, make_site, adopt
     assert told == [{"lane": "normal", "cursor": None, "kafka": 51, "begin": 51, "end": 61, "forwarded": 0}]
     assert len(read(kafka.address, dead.topic)) == 50
     assert json.loads(adopt(dead, adopter, "--json").stdout)[0]["forwarded"] == 10
+    assert exactly_once_in_order(read(kafka.address, dead.topic), dead.feed.written)
+
+
+def test_an_older_copy_of_a_queue_doubles_nothing(kafka, make_site, adopt, read, tmp_path):
+    dead, adopter = make_site(kafka.address), make_site(kafka.address)
+    dead.feed.publish(["dev-1"], 20)
+    copy = tmp_path / "copy"
+    shutil.copytree(dead.data, copy)
+    dead.feed.publish(["dev-1"], 30)
+    dead.start()
+    dead.wait()
+    dead.bus.kill()
+    dead.feed.close()
+    shutil.rmtree(dead.data)
+    copy.rename(dead.data)
+    told = json.loads(adopt(dead, adopter, "--json").stdout)
+    assert told == [{"lane": "normal", "cursor": None, "kafka": 51, "begin": 21, "end": 21, "forwarded": 0}]
     assert exactly_once_in_order(read(kafka.address, dead.topic), dead.feed.written)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 
 import pytest
 
@@ -237,6 +238,28 @@ async def test_goes_on_by_the_cursor_where_the_sink_knows_nothing(tmp_path):
     bench.feed.publish(["dev-1"], 5)
     await bench.run(all_of(second, 5))
     assert [seq for _, seq, _, _ in second.records] == [11, 12, 13, 14, 15]
+
+
+@pytest.mark.parametrize("cursor_kept", [False, True])
+async def test_what_the_disk_lost_hides_nothing_that_came_later(tmp_path, cursor_kept):
+    sink = MemorySink()
+    bench = Bench(tmp_path, sink)
+    bench.feed.publish(["dev-1"], 10)
+    await bench.run(all_of(sink, 10))
+    lane = tmp_path / "uplink" / "normal"
+    cursor = (lane / "cursor").read_bytes()
+    shutil.rmtree(lane)
+    if cursor_kept:
+        lane.mkdir()
+        (lane / "cursor").write_bytes(cursor)
+    bench = Bench(tmp_path, sink)
+    bench.feed.publish(["dev-1"], 5)
+    await bench.run(all_of(sink, 15))
+    found = [json.loads(payload)["n"] for _, _, _, payload in sink.records]
+    assert found == [*range(1, 11), *range(1, 6)]
+    begin = 11 if cursor_kept else 1
+    assert [seq for _, seq, _, _ in sink.records[10:]] == list(range(begin, begin + 5))
+    assert sink.positions["normal"] == begin + 5
 
 
 async def test_fenced_forwarder_stays_and_says_so(tmp_path):

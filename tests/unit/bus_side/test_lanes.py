@@ -44,7 +44,8 @@ def test_furthest_known_position():
     # Somebody removed segments that were not forwarded: what they held is a gap, not nothing.
     assert furthest((10, None), oldest=30, committed=50) == 10
     # The disk lost records that were forwarded: their numbers are given out again.
-    assert furthest((60, 45), oldest=30, committed=50) == 50
+    assert furthest((60, 45), oldest=30, committed=50) == 45
+    assert furthest((60, None), oldest=30, committed=50) == 30
 
 
 def test_budget_halves_and_grows_back():

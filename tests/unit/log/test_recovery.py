@@ -10,7 +10,7 @@ from crc32c import crc32c
 
 from bridge.log import quarantine
 from bridge.log.cursor import NAME, Cursor
-from bridge.log.errors import LogTooNew
+from bridge.log.errors import LogDamaged, LogTooNew
 from bridge.log.reader import LogReader
 from bridge.log.segment import FORMAT_ENCRYPTED, PAGE_BYTES, Header, segment_name
 from bridge.log.settings import LogSettings
@@ -48,6 +48,29 @@ def test_a_last_segment_that_never_held_anything_is_removed(stopped: Lane, conte
     assert stopped.payloads() == [*PAYLOADS, b"6"]
     assert len(stopped.segments()) == 1
     stopped.writer.close()
+
+
+def test_numbers_that_were_forwarded_are_not_given_again_where_the_disk_lost_their_records(stopped: Lane) -> None:
+    Cursor.save(stopped.directory, LOG_ID, 9)
+    for first, payloads in ((9, [b"9", b"10"]), (11, [b"11"])):
+        stopped.open()
+        assert stopped.commit(*payloads)[0] == first
+        stopped.writer.close()
+    assert stopped.payloads(9) == [b"9", b"10", b"11"]
+    with pytest.raises(LogDamaged):
+        stopped.payloads(1)
+
+
+@pytest.mark.parametrize("log_id", [bytes(16), LOG_ID])
+def test_a_cursor_says_so_where_there_is_no_segment_at_all_but_only_of_its_own_log(
+    tmp_path: Path, log_id: bytes
+) -> None:
+    Cursor.save(tmp_path, log_id, 1_000)
+    lane = Lane(tmp_path)
+    first = 1_000 if log_id == LOG_ID else 1
+    assert lane.commit(b"x") == [first]
+    assert lane.payloads(first) == [b"x"]
+    lane.writer.close()
 
 
 def test_its_name_still_says_which_numbers_were_given(tmp_path: Path) -> None:
