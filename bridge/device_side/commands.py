@@ -113,12 +113,15 @@ class Commands:
             if self._outcomes.over(command.key):
                 self._cold.put("commands", row, None)
                 continue
-            self._add(command)
-            item = in_session.pop(command.key, None)
-            if command.stage is Stage.SENT and item is not None:
+            if self._outcomes.last(command.key) == "delivered" and command.stage is not Stage.HAD:
+                command.stage = Stage.HAD  # the store was behind; what is in the session is not repeated
+                self._keep(command)
+            item = in_session.pop(command.key, None) if command.stage is Stage.SENT else None
+            if item is not None:
                 self._watch(command, item)
             elif command.stage is Stage.SENT:
                 command.stage = Stage.WAITING
+            self._add(command)
             self._tell(command)
         for (device, _), item in in_session.items():
             self._withdraw(device, item)
@@ -130,7 +133,10 @@ class Commands:
             LogFull: the state lane has no room; nothing was done.
         """
         key = (device, order.key)
-        if self._outcomes.over(key) or not self._concerns(device):
+        if self._outcomes.over(key):
+            self._outcomes.when_durable(key, done)
+            return
+        if not self._concerns(device):
             done()
             return
         known = self._devices.get(device, {}).get(order.id)
@@ -216,11 +222,13 @@ class Commands:
         return None
 
     def _accept(self, device: str, order: Order, done: Callable[[], object]) -> None:
-        if self._outcomes.last((device, order.id)) is None:
+        last = self._outcomes.last((device, order.id))  # not None: the log had it, and the store had not
+        if last is None:
             self._outcomes.say((device, order.id), order, Verdict("queued"), lambda: None)
         self._last_number += 1
         deadline = deadline_ns(order.deadline) if order.deadline is not None else None
-        command = Command(device, order, self._last_number, deadline)
+        stage = Stage.HAD if last == "delivered" else Stage.WAITING
+        command = Command(device, order, self._last_number, deadline, stage)
         self._add(command)
         if self._clock_is_right:
             self._date(command.key, self._clock.wall_ns())

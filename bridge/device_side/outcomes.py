@@ -75,6 +75,8 @@ class Outcomes:
         self._open: dict[Key, str] = {}
         self._over: dict[Key, None] = {}
         """Oldest first."""
+        self._on_their_way: dict[Key, list[Callable[[], object]]] = {}
+        """Final ones that are not durable yet, and who else waits for that."""
 
     def restore(self, tail: Iterable[Record]) -> None:
         """At start: what the store has, and what only the log has: `tail`, from the store's position on."""
@@ -97,6 +99,14 @@ class Outcomes:
     def over(self, key: Key) -> bool:
         """A final outcome was said of it."""
         return key in self._over
+
+    def when_durable(self, key: Key, done: Callable[[], object]) -> None:
+        """Calls `done` when a final outcome that was said is durable: at once where it is."""
+        waiting = self._on_their_way.get(key)
+        if waiting is None:
+            done()
+        else:
+            waiting.append(done)
 
     def say(
         self,
@@ -136,8 +146,12 @@ class Outcomes:
             changes[("meta", POSITION_KEY)] = f"{self._log_id.hex()}:{position}".encode()
             self._cold.put_all(changes | self._forget())
             done()
+            for each in self._on_their_way.pop(key, ()) if verdict.word in FINAL else ():
+                each()
 
         self.lane.append(record, durable, effect)
+        if verdict.word in FINAL:
+            self._on_their_way[key] = []
         self._remember(key, verdict.word)
         self._kick()
         if verdict.word in FINAL:

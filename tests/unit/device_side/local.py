@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from bridge.config import Acl as AclRules
 from bridge.config import Limits, Mqtt
 from bridge.device_side.broker import Broker, Client
+from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore
 from bridge.device_side.connection import Connection
 from bridge.device_side.retained import Retained
@@ -32,11 +33,13 @@ from tests.unit.device_side.clocks import long_clock
 class Local:
     """The broker and what the daemon around it would do."""
 
-    def __init__(self, cold: ColdStore, mqtt: Mqtt | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, cold: ColdStore, mqtt: Mqtt | None = None, limits: Limits | None = None, clock: Clock | None = None
+    ) -> None:
         self.loop = asyncio.new_event_loop()
         self.now = 1000.0
         self.mqtt, self.limits = mqtt or Mqtt(), limits or Limits()
-        self.long = long_clock(cold)
+        self.long = long_clock(cold, clock)
         self.retained = Retained(cold, self.limits, self.long, lambda: self.now)
         acl = Acl(AclRules(publish=("#",), subscribe=("#", "$SYS/#")))
         self._soon: SimpleQueue[Callable[[], object]] = SimpleQueue()

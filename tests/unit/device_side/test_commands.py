@@ -382,3 +382,29 @@ def test_a_crash_behind_the_log_has_said_it(make: MakeWorld) -> None:
     world.settle()
     assert world.finals() == ["c1"]
     assert len(world.commands) == 1
+
+
+def test_what_the_device_has_acknowledged_is_not_sent_again_once_that_has_been_said(make: MakeWorld) -> None:
+    world = make()
+    device = world.device()
+    world.order("c1")
+    world.order("c2")
+    world.settle()
+    first, _ = device.messages()
+    device.send(packets.Puback(first.packet_id))
+    world.turn()
+    world.end(crash=True)  # the log has that it was delivered, the store has not
+    world = make()
+    assert topics(world.device().messages()) == ["c2"]
+    assert world.answer("c1", {"status": "succeeded"})
+
+
+def test_who_takes_back_what_is_over_is_done_when_the_end_is_durable(make: MakeWorld) -> None:
+    world = make()
+    world.order("c1")
+    world.settle()
+    world.answer("c1", {"status": "failed"})
+    world.take({"id": "c1", "cancel": True})
+    assert world.taken == ["c1"]
+    world.settle()
+    assert world.taken == ["c1", "c1"]
