@@ -21,6 +21,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char tracked[FDS];
 static const char *below;
 static int out = -1;
+static pid_t owner; /* A fork of it, on its way to another program, holds no locks and has nothing to say. */
 
 #define REAL(name, type) ((type)dlsym(RTLD_NEXT, name))
 typedef ssize_t (*writer)(int, const void *, size_t);
@@ -29,12 +30,16 @@ __attribute__((constructor)) static void begin(void)
 {
     below = getenv("RECORD_BELOW");
     const char *to = getenv("RECORD_TO");
+    owner = getpid();
     if (below && to)
         out = REAL("open64", int (*)(const char *, int, ...))(to, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
 
-static int inside(const char *path) { return out >= 0 && path && !strncmp(path, below, strlen(below)); }
-static int known(int fd) { return out >= 0 && fd >= 0 && fd < FDS && tracked[fd]; }
+static int inside(const char *path)
+{
+    return out >= 0 && path && !strncmp(path, below, strlen(below)) && getpid() == owner;
+}
+static int known(int fd) { return out >= 0 && fd >= 0 && fd < FDS && tracked[fd] && getpid() == owner; }
 
 static void record_lock(short type)
 {
@@ -45,12 +50,16 @@ static void record_lock(short type)
 
 static void enter(void)
 {
+    if (getpid() != owner)
+        return;
     pthread_mutex_lock(&lock);
     record_lock(F_WRLCK);
 }
 
 static void leave(void)
 {
+    if (getpid() != owner)
+        return;
     record_lock(F_UNLCK);
     pthread_mutex_unlock(&lock);
 }
@@ -63,7 +72,7 @@ static void put(const void *data, size_t size)
 
 static void entry(char kind, int64_t fd, int64_t offset, int64_t length)
 {
-    int64_t numbers[3] = {(int64_t)getpid() << 20 | fd, offset, length};
+    int64_t numbers[3] = {(int64_t)owner << 20 | fd, offset, length};
     char head[1 + sizeof numbers];
     head[0] = kind;
     memcpy(head + 1, numbers, sizeof numbers);
@@ -88,7 +97,7 @@ int open64(const char *path, int flags, ...)
     va_end(rest);
     enter();
     int fd = REAL("open64", int (*)(const char *, int, ...))(path, flags, mode);
-    if (fd >= 0 && fd < FDS) {
+    if (fd >= 0 && fd < FDS && getpid() == owner) {
         tracked[fd] = inside(path);
         if (tracked[fd])
             named('o', fd, flags, path, NULL);

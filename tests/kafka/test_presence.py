@@ -149,6 +149,39 @@ def test_a_gateway_with_a_new_disk_goes_on_where_the_topic_is(topic, make):
     assert topic.replaced() == []
 
 
+def test_a_gateway_with_an_old_disk_goes_on_where_the_topic_is(topic, make, tmp_path):
+    site = make("gw-a")
+    with Device(site.port, "dev-1") as device:
+        report(device, "dev-1", {"a": 1})
+        topic.wait(lambda docs: docs["dev-1"]["reported"]["version"] == 1)
+    site.gateway.kill()
+    shutil.copytree(site.data, tmp_path / "old", ignore=shutil.ignore_patterns("*.sock"))
+    site.gateway.start()
+    with Device(site.port, "dev-1") as device, Device(site.port, "dev-2") as stranger:
+        report(device, "dev-1", {"b": {"c": 2}})
+        report(device, "dev-1", {"a": 3})
+        report(stranger, "dev-2", {"only": "the topic knows"})
+        topic.wait(lambda docs: (docs["dev-1"]["reported"]["version"], docs["dev-2"]["reported"]["version"]) == (3, 1))
+        site.gateway.kill()
+    shutil.rmtree(site.data)
+    (tmp_path / "old").rename(site.data)
+    site.gateway.start()
+    topic.wait(lambda docs: docs["gateway/gw-a"]["epoch"] == 3)
+    documents = topic.wait(
+        lambda docs: docs["dev-1"]["presence"]["state"] == docs["dev-2"]["presence"]["state"] == "offline"
+    )
+    assert documents["dev-1"]["reported"]["state"] == {"a": 3, "b": {"c": 2}}
+    with Device(site.port, "dev-1") as device, Device(site.port, "dev-2") as stranger:
+        report(device, "dev-1", {"b": {"d": 4}})
+        report(stranger, "dev-2", {"again": True})
+        documents = topic.wait(
+            lambda docs: docs["dev-1"]["reported"]["version"] == 4 and docs["dev-2"]["reported"]["version"] == 2
+        )
+        assert documents["dev-1"]["reported"]["state"] == {"a": 3, "b": {"c": 2, "d": 4}}
+        assert documents["dev-2"]["reported"]["state"] == {"only": "the topic knows", "again": True}
+    assert topic.replaced() == []
+
+
 def test_devices_of_a_dead_gateway_are_unknown_until_it_is_back(topic, make):
     dead, other = make("gw-a"), make("gw-b", sweep=True)
     with Device(dead.port, "dev-1"), Device(other.port, "dev-2"):
