@@ -6,6 +6,7 @@ Both tell the same. Nothing here is said to whom the file's permissions, or the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -74,12 +75,13 @@ class AdminServer:
         return tuple(f"{name[0]}:{name[1]}" for name in names if isinstance(name, tuple))
 
     async def stop(self) -> None:
-        """Closes both ports and takes the socket's file away."""
+        """Closes both ports and takes the socket's file away; on a disk that is read-only by now it stays."""
         for server in self._servers:
             server.close()
         self._servers.clear()
         await self._http.stop()
-        self._remove_socket()
+        with contextlib.suppress(OSError):
+            self._remove_socket()
 
     def _local_socket(self) -> socket.socket:
         """Bound, and its owner's alone before anybody can connect."""

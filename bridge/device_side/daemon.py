@@ -225,7 +225,11 @@ class Daemon:
         _log.info("gateway %s epoch %s is ready on %s", self._config.gateway.id, self._epoch, where)
         self._notifier.ready(f"listening on {where}")
         await self._stop.wait()
-        await self._shut_down(bus_side)
+        try:
+            await self._shut_down(bus_side)
+        except OSError as error:  # the disk that it gives up for takes these last writes no more than others
+            _log.error("stopping: %s", error)
+            self._exit_code = FAILED
         return self._exit_code
 
     def reload(self) -> None:
@@ -468,6 +472,8 @@ class Daemon:
     def _give_up(self, error: object) -> None:
         """Stops without acknowledging anything more; started again by systemd, it recovers what is on disk."""
         _log.critical("giving up: %s", error, exc_info=error if isinstance(error, Exception) else None)
+        if not self._stop.is_set():
+            self._notifier.status(f"giving up: {error}")
         self._exit_code = FAILED
         self._stop.set()
 

@@ -253,7 +253,7 @@ def run_slow(directory: Path, payload_bytes: int, seconds: float, turns: int) ->
     """What is written, on a card whose parts are in `directory`."""
     one = record.encode(record.MESSAGE, 1, 7, time.time_ns(), time.monotonic_ns(), CONTEXT, b"", bytes(payload_bytes))
     with slow_disk(directory, SLOW_BYTES) as card:
-        append_us, results = compare(card, one, seconds, turns)
+        append_us, results = compare(card.directory, one, seconds, turns)
     return Report(payload_bytes, append_us, [], results, *compared(results), None)
 
 

@@ -17,7 +17,7 @@ def test_a_card_keeps_what_is_written_and_is_gone_afterwards(tmp_path: Path) -> 
     content = os.urandom(3 * MIB + 5)
     with ExitStack() as undo:
         try:
-            mounted = undo.enter_context(slow_disk(tmp_path, 64 * MIB))
+            mounted = undo.enter_context(slow_disk(tmp_path, 64 * MIB)).directory
         except NoSlowDiskError as error:
             pytest.skip(f"a slow disk cannot be had here: {error}")
         disk, file = Disk(mounted), mounted / "file"

@@ -5,7 +5,8 @@ after another as a card without a command queue, each after the time that it tak
 Performance Class 1 (A1, SD Physical Layer Specification 5.1): what a card of that class does at the least. They are not
 those of any one card, and say nothing of what goes on inside (erasing, wear levelling, garbage collection).
 
-A write is durable when it is answered: cards of class A1 have no cache that is to be flushed.
+A write is durable when it is answered: cards of class A1 have no cache that is to be flushed. With SIGUSR1 it begins
+to refuse writes (EIO), as one that is worn out, with SIGUSR2 it takes them again.
 
 Not more of FUSE than a loop device needs: linux/fuse.h, protocol 7.31.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import struct
 import sys
@@ -53,6 +55,11 @@ class Card:
         """`image`: descriptor of the file that has the content."""
         self._image = image
         self._size = os.fstat(image).st_size
+        self._worn_out = False
+
+    def wear_out(self, number: int, _frame: object) -> None:
+        """SIGUSR1: writes are refused from now on; SIGUSR2: not any more."""
+        self._worn_out = number == signal.SIGUSR1
 
     def answer(self, code: int, body: memoryview, begun: float) -> bytes:
         """Does what a request asks for, and takes the time that the card takes, from `begun` on.
@@ -67,6 +74,8 @@ class Card:
             return content
         if code == _WRITE:
             _, offset, size = _TRANSFER.unpack_from(body)
+            if self._worn_out:
+                raise OSError(errno.EIO, "worn out")
             os.pwrite(self._image, body[_TRANSFER_BYTES : _TRANSFER_BYTES + size], offset)
             _wait(begun, WRITES_PER_S, size)
             return _WRITTEN.pack(size, 0)
@@ -119,7 +128,10 @@ def _wait(begun: float, per_s: int, size: int) -> None:
 
 def main(image: Path, kernel: int) -> None:
     """The process."""
-    Card(os.open(image, os.O_RDWR)).serve(kernel)
+    card = Card(os.open(image, os.O_RDWR))
+    signal.signal(signal.SIGUSR1, card.wear_out)
+    signal.signal(signal.SIGUSR2, card.wear_out)
+    card.serve(kernel)
 
 
 if __name__ == "__main__":

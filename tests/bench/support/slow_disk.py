@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,38 +29,74 @@ def _obstacle() -> str | None:
     return f"{', '.join(lacking)} cannot be found" if lacking else None
 
 
+class SlowDisk:
+    """One that is mounted."""
+
+    def __init__(self, directory: Path, device: str, card: subprocess.Popen[bytes], options: str) -> None:
+        self.directory = directory
+        """Where it is mounted."""
+        self._device = device
+        self._card = card
+        self._options = options
+
+    def refuse_writes(self) -> None:
+        """From now on the card answers each with EIO; what is read is there."""
+        self._card.send_signal(signal.SIGUSR1)
+
+    def take_writes(self) -> None:
+        """It is well again."""
+        self._card.send_signal(signal.SIGUSR2)
+
+    def find_fault(self) -> None:
+        """What the kernel does when it finds the file system's own data wrong: with `errors=remount-ro`, just that."""
+        Path("/sys/fs/ext4", Path(self._device).name, "trigger_fs_error").write_text("1")
+
+    def mount(self) -> None:
+        """Raises NoSlowDiskError."""
+        _run("mount", "-t", "ext4", "-o", self._options, self._device, self.directory)
+
+    def unmount(self) -> None:
+        """Raises NoSlowDiskError."""
+        _run("umount", self.directory)
+
+
 @contextmanager
-def slow_disk(place: Path, size: int) -> Iterator[Path]:
+def slow_disk(
+    place: Path, size: int, directory: Path | None = None, options: str = "errors=continue"
+) -> Iterator[SlowDisk]:
     """An empty ext4 of `size` bytes on a card; what has been written is gone afterwards.
 
     Args:
         place: an empty directory for the parts of it, on a disk that is faster.
         size: bytes.
+        directory: where it is mounted; None: somewhere in `place`.
+        options: of the mount.
 
     Raises:
         NoSlowDiskError: it cannot be had here.
     """
     if (why := _obstacle()) is not None:
         raise NoSlowDiskError(why)
-    image, card, mounted = place / "image", place / "card", place / "disk"
+    image, card, mounted = place / "image", place / "card", directory or place / "disk"
     with ExitStack() as undo:
         with image.open("wb") as file:
             file.truncate(size)
         # All of it now: else the kernel goes on writing inode tables while something is measured.
         _run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
         card.touch()
-        _insert(image, card, undo)
+        server = _insert(image, card, undo)
         device = _run("losetup", "--find", "--show", card).strip()
         undo.callback(_run, "losetup", "--detach", device)
         Path("/sys/block", Path(device).name, "queue/write_cache").write_text("write through")
-        mounted.mkdir()
-        _run("mount", "-t", "ext4", device, mounted)
-        undo.callback(_run, "umount", mounted)
-        yield mounted
+        mounted.mkdir(exist_ok=True)
+        disk = SlowDisk(mounted, device, server, options)
+        disk.mount()
+        undo.callback(disk.unmount)
+        yield disk
 
 
-def _insert(image: Path, card: Path, undo: ExitStack) -> None:
-    """Makes `card` the file whose requests cost time."""
+def _insert(image: Path, card: Path, undo: ExitStack) -> subprocess.Popen[bytes]:
+    """Makes `card` the file whose requests cost time; returns the process that answers them."""
     try:
         kernel = os.open("/dev/fuse", os.O_RDWR)
     except OSError as error:
@@ -76,6 +113,7 @@ def _insert(image: Path, card: Path, undo: ExitStack) -> None:
         server.kill()
         raise
     undo.callback(_run, "umount", card)
+    return server
 
 
 def _run(*command: str | Path, descriptors: list[int] | None = None) -> str:
