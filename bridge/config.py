@@ -17,6 +17,7 @@ from bridge.config_access import Jwt as Jwt
 from bridge.config_access import Users as Users
 from bridge.config_downlink import Downlink as Downlink
 from bridge.config_limits import Limits as Limits
+from bridge.config_sparkplug import Sparkplug as Sparkplug
 from bridge.quantities import GIB as GIB
 from bridge.quantities import KIB as KIB
 from bridge.quantities import MIB as MIB
@@ -266,6 +267,8 @@ class Route(msgspec.Struct, frozen=True):
     format: Literal["headers", "cloudevents"] = "headers"
     """`cloudevents`: the attributes of CloudEvents 1.0 beside our own headers (Kafka's binary mode)."""
     cloudevents: CloudEvents = CloudEvents()
+    sparkplug: Sparkplug | None = None
+    """Its messages are Sparkplug B; None: they are not, or nobody looks."""
     schema: Schema | None = None
     on_invalid: Literal["dead-letter", "refuse"] = "dead-letter"
     """What becomes of a message that does not fit `schema`: taken in as a dead letter with the reason; or not taken in

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from bridge.admin.health import Verdict
-from bridge.admin.status import Bounds, BusSide, Lane, Status, Traffic
+from bridge.admin.status import Bounds, BusSide, Lane, Sparkplug, Status, Traffic
 from bridge.log.doorbell import Figures
 
 Family = CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily
@@ -52,6 +52,8 @@ class _Moment(Collector):
         yield from _traffic(status.traffic)
         yield from _bounds(status.bounds)
         yield from _lanes(status.lanes)
+        if status.sparkplug is not None:
+            yield from _sparkplug(status.sparkplug)
         if status.bus_side is not None:
             yield from _bus(status.bus_side)
         yield from _perishables(status)
@@ -95,6 +97,19 @@ def _bounds(bounds: Bounds) -> Iterator[Family]:
     for reason, count in bounds.refused.items():
         refused.add_metric([reason], count)
     yield refused
+
+
+def _sparkplug(sparkplug: Sparkplug) -> Iterator[Family]:
+    alive = sparkplug.nodes_alive
+    yield GaugeMetricFamily("busbridge_sparkplug_nodes_alive", "Edge nodes that were born and are there.", value=alive)
+    for name, help_text, value in (
+        ("births", "Of edge nodes and devices.", sparkplug.births),
+        ("deaths", "Of edge nodes and devices.", sparkplug.deaths),
+        ("gaps", "Sequences in which messages are missing.", sparkplug.gaps),
+        ("rebirths", "Asked of edge nodes.", sparkplug.rebirths),
+        ("invalid_messages", "That are no Sparkplug: dead letters.", sparkplug.invalid),
+    ):
+        yield CounterMetricFamily(f"busbridge_sparkplug_{name}", help_text, value=value)
 
 
 _OfLane = tuple[tuple[str, str, Callable[[Lane], float]], ...]

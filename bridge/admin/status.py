@@ -81,6 +81,21 @@ class BusSide(msgspec.Struct):
     health: Health
 
 
+class Sparkplug(msgspec.Struct):
+    """Edge nodes of Sparkplug; but for the first, since the start of the process."""
+
+    nodes_alive: int
+    """Born, and there."""
+    births: int
+    deaths: int
+    gaps: int
+    """Sequences in which messages are missing."""
+    rebirths: int
+    """Asked for."""
+    invalid: int
+    """Messages that are no Sparkplug, so dead letters."""
+
+
 class Status(msgspec.Struct):
     """All of it."""
 
@@ -102,3 +117,5 @@ class Status(msgspec.Struct):
     bus_side: BusSide | None
     """None: nothing is forwarded, this gateway is a local broker."""
     perishables: tuple[Perishable, ...]
+    sparkplug: Sparkplug | None = None
+    """None: no route is."""

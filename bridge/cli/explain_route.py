@@ -11,7 +11,7 @@ import typer
 from bridge.cli.failure import FOUND, USAGE, Failure
 
 if TYPE_CHECKING:
-    from bridge.config import Config, Route
+    from bridge.config import Config, Route, Sparkplug
 
 _PARTITION = {"device": "by the device (murmur2)", "any": "any, in turn: no order is kept"}
 
@@ -51,6 +51,31 @@ def _lines(route: Route, device: str, topic: str) -> Iterator[str]:
     yield f"format {route.format}"
     if route.schema is not None:
         yield f"judged by a schema; what does not fit: {route.on_invalid}"
+    if route.sparkplug is not None:
+        yield from _sparkplug(route.sparkplug, device, topic)
+
+
+def _sparkplug(settings: Sparkplug, device: str, topic: str) -> Iterator[str]:
+    from bridge.sparkplug.errors import NotSparkplug
+    from bridge.sparkplug.topic import STATE, parse
+
+    yield f"Sparkplug B, in Kafka {'JSON with every metric named' if settings.json else 'the payload as it is'}"
+    try:
+        found = parse(topic, settings.id_max_bytes)
+    except NotSparkplug as error:
+        yield f"a dead letter: {error}"
+        return
+    if found.kind == STATE:
+        yield f"the state of the host application {found.node}"
+        return
+    what = (
+        f"the device {found.device} behind the edge node {found.node}"
+        if found.device
+        else f"the edge node {found.node}"
+    )
+    yield f"{found.kind} of {what}, group {found.group}"
+    own = not found.device and found.node == device
+    yield f"its document, where there is [state]: {device if own else found.key}"
 
 
 def sealing(route: Route) -> str:

@@ -83,6 +83,11 @@ def _lines(status: Status) -> Iterator[str]:
     if status.bounds.held or status.bounds.refused:
         turned_away = ", ".join(f"{count} {reason}" for reason, count in sorted(status.bounds.refused.items()))
         yield f"limits: {status.bounds.held} connections held now; turned away: {turned_away or 'none'}"
+    if (spark := status.sparkplug) is not None:
+        yield (
+            f"Sparkplug: {spark.nodes_alive} edge nodes there, {spark.gaps} gaps, {spark.rebirths} births asked for, "
+            f"{spark.invalid} messages that are none"
+        )
     yield "forwards nothing: a local MQTT broker" if status.bus_side is None else _bus(status.bus_side)
 
 

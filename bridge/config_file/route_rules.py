@@ -8,6 +8,8 @@ from typing import Final
 
 from bridge.config import CloudEvents, Route, Schema
 from bridge.config_file.errors import Finding, KeyPath
+from bridge.device_filter import PLACEHOLDER
+from bridge.sparkplug.topic import NAMESPACE
 
 _KEY = re.compile(r"device|none|\{[1-9][0-9]{0,2}\}")
 _PARTITION = re.compile(r"key|device|any|[0-9]{1,6}", re.ASCII)
@@ -27,6 +29,8 @@ def route_findings(route: Route, path: KeyPath) -> Iterator[Finding]:
         allowed = '"key", "device", "any", or a partition\'s number as a text, like "0"'
         yield Finding((*path, "partition"), f'"{route.partition}" decides no partition', allowed)
     yield from _cloud_events(route, (*path, "cloudevents"))
+    if route.sparkplug is not None:
+        yield from _sparkplug(route, (*path, "sparkplug"))
     if route.schema is not None:
         yield from _schema(route.schema, (*path, "schema"))
         if route.seal == "require_sealed":
@@ -36,8 +40,23 @@ def route_findings(route: Route, path: KeyPath) -> Iterator[Finding]:
         yield Finding((*path, "on_invalid"), "nothing says which message is invalid", "a schema beside it")
 
 
+def _sparkplug(route: Route, path: KeyPath) -> Iterator[Finding]:
+    if route.filter.split("/")[0] != NAMESPACE:
+        problem, allowed = f"Sparkplug's topics begin with {NAMESPACE}", f'"{NAMESPACE}/+/+/{{device}}/#"'
+        yield Finding((*path[:-1], "filter"), problem, allowed)
+    if route.schema is not None:
+        yield Finding(path, "Sparkplug has a schema of its own", "sparkplug or schema")
+    if route.seal == "require_sealed":
+        problem, needs = "cannot read what only a recipient can read", ((*path[:-1], "seal"),)
+        yield Finding(path, problem, 'no sparkplug, or seal = "seal"', needs=needs)
+
+
 def route_doubts(route: Route, path: KeyPath) -> Iterator[Finding]:
     """What a route gives up, so that nobody gives it up unawares."""
+    levels = route.filter.split("/")
+    if route.sparkplug is not None and levels[1:2] != ["STATE"] and levels[3:4] != [PLACEHOLDER]:
+        problem = "whoever may publish there speaks for any edge node, and its documents"
+        yield Finding((*path, "filter"), f"{problem}; {PLACEHOLDER} as the fourth level binds each to its own")
     gone = "the records of one device may stand in several partitions, so that their order is not kept"
     if route.partition == "any":
         yield Finding((*path, "partition"), gone)

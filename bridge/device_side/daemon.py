@@ -34,6 +34,7 @@ from bridge.device_side.core_dumps import forbid_core_dumps
 from bridge.device_side.document_parts import open_devices, open_regrouping
 from bridge.device_side.doorman import Doorman
 from bridge.device_side.downlink import DownlinkReader
+from bridge.device_side.edge_nodes import open_edge_nodes
 from bridge.device_side.front_desk import FrontDesk
 from bridge.device_side.gateway_record import GatewayRecord
 from bridge.device_side.listener import Admitted, CannotListen, ListeningPort
@@ -167,8 +168,8 @@ class Daemon:
         self._devices = open_devices(config, self._uplink, self._broker, self._cold, clock, self._log_id, self._epoch)
         self._gateway_record = self._open_gateway_record()
         self._commands = self._open_commands(acl)
-        self._pipeline.devices, self._pipeline.commands = self._devices, self._commands
         self._regrouping = open_regrouping(config, self._devices, self._cold, loop)
+        self._equip_pipeline()
         self._downlink = self._open_downlink()
         self._wills = Wills(self._pipeline.will, self._cold, self._long_clock)
         self._units = Units(acl, self._cold)
@@ -304,6 +305,14 @@ class Daemon:
             rights, rates, self._doorman,
         )  # fmt: skip
 
+    def _equip_pipeline(self) -> None:
+        """With what takes messages that are not for Kafka as they are."""
+        self._pipeline.devices, self._pipeline.commands = self._devices, self._commands
+        self._pipeline.edge_nodes = open_edge_nodes(
+            self._config, self._cold, self._devices, self._broker, self._clock, self._loop,
+            lambda: self._desk.resume_held(),
+        )  # fmt: skip
+
     def _open_downlink(self) -> DownlinkReader | None:
         if self._devices is None:
             return None
@@ -371,6 +380,7 @@ class Daemon:
             admission=self._admission,
             meters=self._desk.meters,
             memory=self._desk.memory,
+            edge_nodes=self._pipeline.edge_nodes,
         )
 
     def _next_epoch(self) -> int:

@@ -31,6 +31,7 @@ from bridge.device_side.documents import (
     labels_of,
     reconciled,
     regrouped,
+    replacing,
     version_of,
     with_presence,
     without_desired,
@@ -191,6 +192,30 @@ class Devices:
         document = apply_reported(before, patch, self._clock.instant())
         self._check_size(document)
         self._append(document, done, packet_id=packet_id, effect=effect)
+        if document.delta != before.delta:
+            self._tell_device(document, "delta")
+
+    def born(self, device: str, state: dict[str, object]) -> None:
+        """The device is here, and this is all that is reported of it now (a birth of Sparkplug).
+
+        Raises:
+            BadPatch: its reported state is as before, for the document would grow past its bounds.
+        """
+        before = self._document(device)
+        presence = before.presence
+        here = presence is not None and presence.state == "online" and self._is_ours(before)
+        connected = before if here else self._connected(before, UNKNOWN)
+        patch = replacing(before.reported.state if before.reported else {}, state)
+        document = apply_reported(connected, patch, self._clock.instant()) if patch else connected
+        try:
+            self._check_depth(patch)
+            self._check_size(document)
+        except BadPatch:
+            if not here:
+                self._change(connected)
+            raise
+        if document is not before:
+            self._change(document)
         if document.delta != before.delta:
             self._tell_device(document, "delta")
 

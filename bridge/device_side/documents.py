@@ -97,6 +97,20 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
+def replacing(before: State, after: State) -> State:
+    """The merge patch that makes `after` of `before`; nulls within objects of `after` get lost. Neither is changed."""
+    patch: State = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        known = before.get(name)
+        if isinstance(known, dict) and isinstance(value, dict):
+            inner = replacing(known, value)
+            if inner:
+                patch[name] = inner
+        elif name not in before or not _same(known, value):
+            patch[name] = value
+    return patch
+
+
 def depth(value: Any) -> int:
     """How many objects and arrays are nested in each other; 0 for a scalar. Costs no recursion, however deep it is."""
     deepest, waiting = 0, [(value, 0)]

@@ -187,6 +187,8 @@ class FrontDesk:
             self._wills.left(client.name, last_will, self.loop.time(), session_over=session_over)
         if session_over:
             self._rights.session_over(client.device)
+        if self._pipeline.edge_nodes is not None:
+            self._pipeline.edge_nodes.left(client.name, reason)
         self._presences.left(client, connection, reason)
 
     def review(self) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from bridge.admin.status import Bounds, Clients, Status, Traffic
+from bridge.admin.status import Bounds, Clients, Sparkplug, Status, Traffic
 from bridge.admin.status import BusSide as BusSideStatus
 from bridge.admin.status import Lane as LaneStatus
 from bridge.config import Config
 from bridge.device_side.admission import Admission
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
+from bridge.device_side.edge_nodes import EdgeNodes
 from bridge.device_side.listener import ListeningPort
 from bridge.device_side.memory_watch import MemoryWatch
 from bridge.device_side.meter import Meters
@@ -41,6 +42,7 @@ class Overview:
         admission: Admission,
         meters: Meters,
         memory: MemoryWatch,
+        edge_nodes: EdgeNodes | None,
     ) -> None:
         """Args:
         config: who this gateway is.
@@ -56,6 +58,7 @@ class Overview:
         admission: whom the limits turned away.
         meters: whom they hold.
         memory: what connections hold.
+        edge_nodes: of Sparkplug; None where no route is.
         """
         self.stopping = False
         self._config = config
@@ -72,6 +75,7 @@ class Overview:
         self._admission = admission
         self._meters = meters
         self._memory = memory
+        self._edge_nodes = edge_nodes
 
     def status(self) -> Status:
         """How things are now. Costs what the number of connections costs, so it is not for the hot path."""
@@ -90,6 +94,7 @@ class Overview:
             lanes={name: _lane(lane) for name, lane in self._uplink.lanes.items()},
             bus_side=_bus_side(self._bus_side),
             perishables=self._perishables(),
+            sparkplug=_sparkplug(self._edge_nodes),
         )
 
     def _clients(self) -> Clients:
@@ -141,6 +146,13 @@ def _lane(lane: Lane) -> LaneStatus:
         shortage=writer.shortage,
         log=writer.figures,
     )
+
+
+def _sparkplug(nodes: EdgeNodes | None) -> Sparkplug | None:
+    if nodes is None:
+        return None
+    counts = nodes.counts
+    return Sparkplug(nodes.alive, counts.births, counts.deaths, counts.gaps, counts.rebirths, counts.invalid)
 
 
 def _bus_side(bus_side: BusSide | None) -> BusSideStatus | None:

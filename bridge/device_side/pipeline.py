@@ -18,9 +18,11 @@ from bridge.device_side.command import id_of_result
 from bridge.device_side.commands import Commands
 from bridge.device_side.connection import Connection
 from bridge.device_side.devices import BadPatch, Devices
+from bridge.device_side.edge_nodes import EdgeNodes
 from bridge.device_side.exchanges import Exchanges, ExchangesFull, TooManyExchanges
 from bridge.device_side.handshakes import Opened, headers_of
 from bridge.device_side.obstacle import Obstacle
+from bridge.device_side.sparkplug_way import SparkplugWay
 from bridge.device_side.trace_context import PARENT, STATE, Beginnings, Pairs, carried
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.log import record as rec
@@ -38,8 +40,12 @@ from bridge.security.envelope import Headers, Seals
 
 _log = logging.getLogger(__name__)
 Faults = tuple[tuple[str, bytes], ...]
-"""Headers that make a record a dead letter: what is wrong with it, found before it went to the disk."""
+"""Headers that make a record a dead letter: what is wrong with it, found before it went to the disk. Or, of Sparkplug,
+what has become of the payload."""
+_NOT_TAKEN: Final = (LogFull, ExchangesFull, NotSealedError, RecordTooLarge, rec.RecordError, TooManyExchanges)
+"""Why a record was not appended."""
 _NO_FAULTS: Final[Faults] = ()
+CONTENT_TYPE: Final = "content-type"
 _DETAIL_MAX: Final = 500
 """Characters of what is wrong: it stands in a header."""
 
@@ -49,7 +55,7 @@ class Way:
 
     __slots__ = (
         "account", "answers", "begins_trace", "context", "device", "headers", "lane", "listened", "misfit_said",
-        "named", "pairs", "refuses", "reported", "schema", "seal_pairs", "sealer", "session", "version",
+        "named", "pairs", "refuses", "reported", "schema", "seal_pairs", "sealer", "session", "sparkplug", "version",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +74,8 @@ class Way:
         """The id of the command that is answered there."""
         self.named = headers_of(session)
         """Says in the record which session that was, where the device does not."""
+        self.sparkplug: SparkplugWay | None = None
+        """What it says is Sparkplug; then it is `reported`, too."""
         self.seal_pairs: Headers = ()
         self.pairs: Headers = self.named
         self.headers = rec.encode_headers(self.named)
@@ -112,6 +120,8 @@ class Pipeline:
         """Set where device documents are kept."""
         self.commands: Commands | None = None
         """Set where commands are taken."""
+        self.edge_nodes: EdgeNodes | None = None
+        """Set where a route is Sparkplug's."""
         self._acl = acl
         self._routing = routing
         self.sealers = sealers
@@ -165,14 +175,18 @@ class Pipeline:
             token = self._deliver_when_durable(connection, message)
         try:
             self._append(way, lane, message, token, payload, faults)
-        except LogFull:
+        except _NOT_TAKEN as error:
+            return self._not_taken(connection, message, lane, error)
+        return True
+
+    def _not_taken(self, connection: Connection, message: Message, lane: Lane, error: Exception) -> bool:
+        """What is told of one of `_NOT_TAKEN`. False: as in `publish`."""
+        if isinstance(error, LogFull):
             return self._wait(connection, message, lane)
-        except ExchangesFull:
+        if isinstance(error, ExchangesFull):
             return self._wait(connection, message, self.exchanges.room)
-        except NotSealedError as error:
-            self._refuse(connection, message, Reason.PAYLOAD_FORMAT_INVALID, str(error))
-        except (RecordTooLarge, rec.RecordError, TooManyExchanges) as error:
-            self._refuse(connection, message, Reason.QUOTA_EXCEEDED, str(error))
+        reason = Reason.PAYLOAD_FORMAT_INVALID if isinstance(error, NotSealedError) else Reason.QUOTA_EXCEEDED
+        self._refuse(connection, message, reason, str(error))
         return True
 
     def repeat(self, connection: Connection, message: Message) -> None:
@@ -193,7 +207,7 @@ class Pipeline:
         self._broker.publish(message, None)
         try:
             way = self._way(session, message.topic)
-            if way.lane is not None and not way.reported:
+            if way.lane is not None and (way.sparkplug is not None or not way.reported):
                 payload, faults = self._judged_will(way, message)
                 self._append(way, way.lane, message, lambda: self._broker.when_kept(done), payload, faults)
                 return
@@ -263,6 +277,8 @@ class Pipeline:
         way = Way(session, self._uplink.lanes[route.lane], context, self.sealers.get(route.filter), reported=False)
         way.begins_trace = route.trace == "start"
         way.schema, way.refuses = self._schemas.get(route.filter), route.on_invalid == "refuse"
+        if route.sparkplug is not None and self.edge_nodes is not None:
+            way.reported, way.sparkplug = True, SparkplugWay(session, topic, route.sparkplug, self.edge_nodes)
         return way
 
     def _judged(self, way: Way, schema: Schema, message: Message) -> tuple[bytes, Faults]:
@@ -282,6 +298,10 @@ class Pipeline:
 
     def _judged_will(self, way: Way, message: Message) -> tuple[bytes, Faults]:
         """As `_judged`; a will cannot wait, for nobody would say it again."""
+        if way.sparkplug is not None:
+            judged = way.sparkplug.judge(message.payload)
+            way.sparkplug.take(judged, connected=False)
+            return judged.payload, judged.headers
         try:
             return self._judged(way, way.schema, message) if way.schema is not None else (message.payload, _NO_FAULTS)
         except Pending:
@@ -297,7 +317,10 @@ class Pipeline:
                 way.headers = rec.encode_headers(way.pairs)
         headers = way.headers
         if message.properties or faults:
-            headers = rec.encode_headers((*way.pairs, *self._headers(way, message.properties or {}), *faults))
+            own = self._headers(way, message.properties or {})
+            if faults and faults[0][0] == CONTENT_TYPE:  # the value is not what the device called its payload
+                own = [pair for pair in own if pair[0] != CONTENT_TYPE]
+            headers = rec.encode_headers((*way.pairs, *own, *faults))
         elif way.begins_trace:
             headers += self._trace_name + self._beginnings.next()
         flags = message.qos | (rec.RETAIN if message.retain else 0) | (rec.DUP if message.dup else 0)
@@ -321,7 +344,7 @@ class Pipeline:
         pairs: Pairs = []
         content_type = properties.get(Property.CONTENT_TYPE)
         if isinstance(content_type, str):
-            pairs.append(("content-type", content_type.encode()))
+            pairs.append((CONTENT_TYPE, content_type.encode()))
         parents: list[str] = []
         states: list[str] = []
         users = properties.get(Property.USER_PROPERTY)
@@ -340,6 +363,8 @@ class Pipeline:
 
     def _report(self, connection: Connection, message: Message, way: Way, lane: Lane) -> bool:
         """A device's reported state: to its document, which the state lane makes durable. False: as in `publish`."""
+        if way.sparkplug is not None:
+            return self._take_sparkplug(connection, message, way, lane, way.sparkplug)
         packet_id = message.packet_id if message.qos == 2 else 0
         done = self._deliver_when_durable(connection, message)
         before = lane.writer.appended_bytes
@@ -365,6 +390,23 @@ class Pipeline:
             way.account.add(lane.writer.appended_bytes - before)
         if effect is not None:
             self.exchanges.opened(effect, lane)
+        return True
+
+    def _take_sparkplug(
+        self, connection: Connection, message: Message, way: Way, lane: Lane, sparkplug: SparkplugWay
+    ) -> bool:
+        """As `publish`, for what edge nodes and their hosts say; local subscribers get the payload as it is."""
+        judged = sparkplug.judge(message.payload)
+        if judged.waits_for is not None:
+            return self._wait(connection, message, judged.waits_for)
+        token: Token | None = (connection, message) if message.qos else None
+        if way.listened or message.retain:
+            token = self._deliver_when_durable(connection, message)
+        try:
+            self._append(way, lane, message, token, judged.payload, judged.headers)
+        except _NOT_TAKEN as error:
+            return self._not_taken(connection, message, lane, error)
+        sparkplug.take(judged, connected=True)
         return True
 
     def _answer(

@@ -17,7 +17,6 @@ class _Stored(msgspec.Struct, frozen=True):
     """As it is kept on disk."""
 
     born: int
-    bd_seq: int | None
     metrics: list[tuple[str, int, int | None]]
 
 
@@ -28,19 +27,17 @@ _decode = msgspec.msgpack.Decoder(_Stored).decode
 class Names:
     """Of one birth: an edge node's own metrics, or those of one device behind it."""
 
-    __slots__ = ("bd_seq", "born", "by_alias", "by_name")
+    __slots__ = ("born", "by_alias", "by_name")
 
-    def __init__(self, metrics: Iterable[tuple[str, int, int | None]], *, born: int, bd_seq: int | None = None) -> None:
+    def __init__(self, metrics: Iterable[tuple[str, int, int | None]], *, born: int) -> None:
         """Args:
         metrics: name, data type, and alias if it has one, of each.
         born: the birth's timestamp, ms since 1970; 0: it had none.
-        bd_seq: of an edge node's session.
 
         Raises:
             NotSparkplug: two of them have one name or alias.
         """
         self.born = born
-        self.bd_seq = bd_seq
         self.by_name: dict[str, int] = {}
         """Name → data type."""
         self.by_alias: dict[int, Entry] = {}
@@ -59,22 +56,22 @@ class Names:
         return len(self.by_name)
 
     def __eq__(self, other: object) -> bool:
-        """Whether data reads the same by both, in the same session of the node."""
+        """Whether data reads the same by both."""
         if not isinstance(other, Names):
             return NotImplemented
-        return (self.bd_seq, self.by_name, self.by_alias) == (other.bd_seq, other.by_name, other.by_alias)
+        return (self.by_name, self.by_alias) == (other.by_name, other.by_alias)
 
     __hash__ = None  # type: ignore[assignment]
 
     def encode(self) -> bytes:
         """To be kept."""
-        return _encode(_Stored(self.born, self.bd_seq, list(self._metrics())))
+        return _encode(_Stored(self.born, list(self._metrics())))
 
     @classmethod
     def decode(cls, data: bytes) -> Names:
         """What `encode` gave. Raises msgspec.DecodeError."""
         stored = _decode(data)
-        return cls(stored.metrics, born=stored.born, bd_seq=stored.bd_seq)
+        return cls(stored.metrics, born=stored.born)
 
     def _metrics(self) -> Iterator[tuple[str, int, int | None]]:
         aliases = {name: alias for alias, (name, _) in self.by_alias.items()}
@@ -82,14 +79,14 @@ class Names:
             yield name, datatype, aliases.get(name)
 
 
-def names_of_birth(payload: Any, *, bd_seq: int | None, metrics_max: int, name_max_bytes: int) -> Names:
+def names_of_birth(payload: Any, *, metrics_max: int, name_max_bytes: int) -> Names:
     """The names that a birth gives (`payload`: a `wire.Payload`).
 
     Raises:
         NotSparkplug: a metric has none, or too long a one, or there are too many.
     """
     if len(payload.metrics) > metrics_max:
-        raise NotSparkplug(f"a birth has more than {metrics_max} metrics")
+        raise NotSparkplug(f"it has more metrics than the {max(metrics_max, 0)} that its edge node may still have")
     found = []
     for index, metric in enumerate(payload.metrics):
         name = metric.name
@@ -98,4 +95,4 @@ def names_of_birth(payload: Any, *, bd_seq: int | None, metrics_max: int, name_m
         if len(name.encode()) > name_max_bytes:
             raise NotSparkplug(f"the name of metric {index} has more than {name_max_bytes} bytes")
         found.append((name, metric.datatype, metric.alias if metric.HasField("alias") else None))
-    return Names(found, born=payload.timestamp, bd_seq=bd_seq)
+    return Names(found, born=payload.timestamp)

@@ -62,7 +62,7 @@ class Step(msgspec.Struct, frozen=True):
 class EdgeNode:
     """One of them, as far as it has been heard of."""
 
-    __slots__ = ("_awaited", "alive", "devices", "names", "next_seq", "present", "stale")
+    __slots__ = ("_awaited", "alive", "bd_seq", "devices", "names", "next_seq", "present", "stale")
 
     def __init__(self, names: Names | None = None, devices: dict[str, Names] | None = None) -> None:
         """`names` and `devices` (by id): of a former life of the gateway; the node has not been heard since."""
@@ -72,13 +72,15 @@ class EdgeNode:
         """It was born, and has neither died nor gone."""
         self.present: set[str] = set()
         """Its devices that were born and are not dead."""
+        self.bd_seq: int | None = None
+        """Of the session that its last birth began."""
         self.next_seq: int | None = None
         self.stale: str | None = None
         self._awaited: set[str] = set()
         """Devices that were there before the node was born anew within its session: each is to be born, too."""
 
     def names_of(self, device: str) -> Names | None:
-        """By which the data of the device, or with "" of the node, is read."""
+        """By which the data of the device, or with "" of the node, is read: those of its last birth, dead or alive."""
         return self.devices.get(device) if device else self.names
 
     @property
@@ -113,7 +115,7 @@ class EdgeNode:
         self.alive, self.next_seq, self.stale = step.alive, step.next_seq, step.stale
         if facts.kind == kinds.NBIRTH:
             self._awaited = set(self.present) if again else set()
-            self.names, self.devices = facts.names, {}
+            self.names, self.bd_seq = facts.names, facts.bd_seq
             if not again:
                 self.present.clear()
         elif facts.kind == kinds.DBIRTH and facts.names is not None:
@@ -121,7 +123,6 @@ class EdgeNode:
             self.present.add(facts.device)
             self._awaited.discard(facts.device)
         elif facts.kind == kinds.DDEATH:
-            self.devices.pop(facts.device, None)
             self.present.discard(facts.device)
             self._awaited.discard(facts.device)
         elif facts.kind == kinds.NDEATH and not step.ignored:
@@ -142,8 +143,7 @@ class EdgeNode:
     def _death(self, facts: Facts) -> Step:
         """Only that of the session which the last birth began counts: an older will may come late
         [tck-id-payloads-ndeath-bdseq]."""
-        current = self.names.bd_seq if self.names is not None else None
-        if not self.alive or facts.bd_seq is None or facts.bd_seq != current:
+        if not self.alive or facts.bd_seq is None or facts.bd_seq != self.bd_seq:
             return Step(facts, self.alive, self.next_seq, self.stale, ignored=True)
         return Step(facts, False, None, self.stale, gone=tuple(sorted(self.present)))
 

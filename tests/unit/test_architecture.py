@@ -29,6 +29,7 @@ MAY_IMPORT = {
         "routing",
         "row",
         "schemas",
+        "sparkplug",
         "message",
     },
     "device_side": {
@@ -49,7 +50,7 @@ MAY_IMPORT = {
     "log": {"message"},
     "mqtt": {"message"},
     "security": {"message"},
-    "config_file": {"mqtt"},
+    "config_file": {"mqtt", "sparkplug"},
     "journal": set(),
     "routing": set(),
     "row": set(),
@@ -59,13 +60,13 @@ MAY_IMPORT = {
 }
 """What each part of `bridge` may import from the other parts; all may import the leaves."""
 LEAVES = {
-    "config", "config_access", "config_downlink", "config_limits", "quantities", "units", "address", "credentials",
-    "device_filter", "groups", "orders", "belief",
+    "config", "config_access", "config_downlink", "config_limits", "config_sparkplug", "quantities", "units", "address",
+    "credentials", "device_filter", "groups", "orders", "belief",
 }  # fmt: skip
 """They import nothing from `bridge`, but `config` its parts."""
 
 PURE = re.compile(
-    r"bridge/(mqtt/.*|message|belief|device_filter|groups|orders|row|config|config_access|config_downlink|config_limits|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
+    r"bridge/(mqtt/.*|message|belief|device_filter|groups|orders|row|config|config_access|config_downlink|config_limits|config_sparkplug|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
     r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event|desired|commands|sketch)|schemas/wire_format|schemas/schema|sparkplug/.*|device_side/(arrival|command|desired|documents|trace_context))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}
@@ -121,8 +122,8 @@ def imports_point_one_way(module: Module) -> Iterator[str]:
         return
     allowed = {module.part} if module.part in LEAVES else {module.part, *MAY_IMPORT[module.part], *LEAVES}
     if module.part == "config":
-        allowed |= {"config_access", "config_downlink", "config_limits", "quantities"}
-    if module.part in ("config_access", "config_downlink", "config_limits"):
+        allowed |= {"config_access", "config_downlink", "config_limits", "config_sparkplug", "quantities"}
+    if module.part in ("config_access", "config_downlink", "config_limits", "config_sparkplug"):
         allowed |= {"quantities"}
     for line, name in module.bridge_imports():
         if name.split(".")[0] not in allowed:

@@ -24,6 +24,15 @@ seal = "plain"
 """
 
 
+def keys_of(text: str) -> list[str]:
+    """Of what is wrong in it."""
+    try:
+        config_file.parse(text, base=Path("/etc/busbridge"), name="busbridge.toml")
+    except ConfigErrors as errors:
+        return [each.key for each in errors.errors]
+    return []
+
+
 def parse(lines: str) -> config_file.Config:
     return config_file.parse(ROUTE + lines, base=Path("/etc/busbridge"), name="busbridge.toml")
 
@@ -53,6 +62,9 @@ def parse(lines: str) -> config_file.Config:
             'schema = { registry = "device", message = "x" }\n[schema_registry]\nurl = "http://r"',
             "routes[0].schema.message",
         ),
+        ("sparkplug = {}", "routes[0].filter"),
+        ("sparkplug = { values_max = 0 }", "routes[0].sparkplug.values_max"),
+        ("sparkplug = { nesting_max = 17 }", "routes[0].sparkplug.nesting_max"),
         ('[schema_registry]\nurl = "ftp://r"', "schema_registry.url"),
         ('[schema_registry]\nurl = "https://a:b@r"', "schema_registry.url"),
         ('[schema_registry]\nurl = "https://r"\nusername = "a"', "schema_registry"),
@@ -95,6 +107,42 @@ def test_what_gives_the_order_up_is_said(lines: str, words: str) -> None:
     assert words in warning
 
 
+SPARKPLUG = ROUTE.replace("devices/{device}/telemetry/#", "spBv1.0/+/+/{device}/#")
+
+
+@pytest.mark.parametrize(
+    ("lines", "keys"),
+    [
+        ("sparkplug = { json = true, rebirth = false }", []),
+        ('sparkplug = {}\nschema = { json = "a" }', ["routes[0].sparkplug"]),
+    ],
+    ids=["alone", "with a schema"],
+)
+def test_sparkplug_beside_other_settings(lines: str, keys: list[str]) -> None:
+    assert keys_of(SPARKPLUG + lines) == keys
+
+
+def test_sparkplug_cannot_read_what_devices_seal() -> None:
+    text = SPARKPLUG.replace('"plain"', '"require_sealed"') + 'recipients = ["team"]\nsparkplug = {}\n'
+    assert keys_of(text + '[recipients.team]\npublic_key = "team.pub"') == ["routes[0].sparkplug"]
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "words"),
+    [
+        ("spBv1.0/+/+/{device}/#", []),
+        ("spBv1.0/plant/NDATA/{device}", []),
+        ("spBv1.0/STATE/+", []),
+        ("spBv1.0/#", ["speaks for any edge node"]),
+        ("spBv1.0/+/+/+/#", ["speaks for any edge node"]),
+    ],
+)
+def test_who_speaks_for_which_edge_node_is_looked_at(topic_filter: str, words: list[str]) -> None:
+    text = ROUTE.replace("devices/{device}/telemetry/#", topic_filter) + "sparkplug = {}"
+    warnings = config_file.warnings(config_file.parse(text, base=Path("/etc/busbridge"), name="busbridge.toml"))
+    assert [word in warning for word, warning in zip(words, warnings, strict=True)] == [True] * len(words)
+
+
 @pytest.mark.parametrize(
     ("lines", "keys"),
     [
@@ -107,10 +155,4 @@ def test_what_gives_the_order_up_is_said(lines: str, words: str) -> None:
     ],
 )
 def test_what_devices_seal_needs_readers_and_can_be_judged_by_nobody_else(lines: str, keys: list[str]) -> None:
-    text = ROUTE.replace('"plain"', '"require_sealed"') + lines
-    found: list[str] = []
-    try:
-        config_file.parse(text, base=Path("/etc/busbridge"), name="busbridge.toml")
-    except ConfigErrors as errors:
-        found = [each.key for each in errors.errors]
-    assert found == keys
+    assert keys_of(ROUTE.replace('"plain"', '"require_sealed"') + lines) == keys

@@ -18,6 +18,7 @@ from bridge.device_side.documents import (
     depth,
     difference,
     merge_patch,
+    replacing,
     with_presence,
     without_desired,
 )
@@ -36,6 +37,14 @@ REPORTED = OBJECTS.map(lambda patch: merge_patch({}, patch))
 def json(value: object) -> bytes:
     """Tells true from 1 and 1 from 1.0, which `==` does not."""
     return msgspec.json.encode(value, order="sorted")
+
+
+@given(REPORTED, REPORTED)
+def test_the_patch_that_makes_one_state_another(before: Any, after: Any) -> None:
+    patch = replacing(before, after)
+    assert merge_patch(before, patch) == after
+    assert (patch == {}) == (before == after or json(before) == json(after))
+    assert replacing(after, after) == {}
 
 
 APPENDIX_A: list[tuple[Any, Any, Any]] = [
