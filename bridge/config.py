@@ -407,18 +407,27 @@ class Supervisor(msgspec.Struct, frozen=True):
 
 
 class Admin(msgspec.Struct, frozen=True):
-    """How the gateway is doing, over HTTP: /health/live, /health/ready, /metrics, /status."""
+    """How gateway and devices are doing, over HTTP: /health/live, /health/ready, /metrics, /status, /devices."""
 
     bind: Address | None = None
     """None: only `busbridge status` can ask, by a socket in the data directory."""
     insecure: bool = False
-    """Needed to answer anywhere but on loopback: there is neither TLS nor a password."""
+    """Needed to answer anywhere but on loopback: there is no TLS, and but for /devices no log-in."""
+    token_file: Path | None = None
+    """What lets a request to /devices in (`Authorization: Bearer …`), at least 32 characters (openssl rand -hex 32),
+    for the service alone, or a systemd credential of that file's name. None: /devices is for the local socket only."""
     expiry_warning: Duration = 30 * 24 * 3600.0
     """How long before its end a certificate becomes a concern."""
     keepalive: Timeout = 30.0
     """How long a silent HTTP connection is kept."""
-    request_bytes: Size = 64 * KIB
+    request_bytes: Size = 256 * KIB
     """Of one request's body."""
+    connections: Count = 64
+    """HTTP connections at once, those of the local socket apart; one more is hung up on."""
+    watchers: Count = 8
+    """Of them, those that watch devices; one more is told to come again (503)."""
+    page_bytes: Size = 4 * MIB
+    """Of the documents in one answer; what follows is had by asking again."""
 
 
 class Log(msgspec.Struct, frozen=True):

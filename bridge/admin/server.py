@@ -1,6 +1,7 @@
 """The admin side's ports: a local socket in the data directory for `busbridge status`, and HTTP where `[admin]` says.
 
-Both tell the same. Nothing here is said to whom the file's permissions, or the address, do not let in.
+Both tell the same, but for devices over HTTP a token is asked for. Nothing here is said to whom the file's
+permissions, or the address, do not let in.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bridge.address import split_address
+from bridge.admin.devices import DevicePages, Fleet, say
 from bridge.admin.health import Verdict, judge
-from bridge.admin.http import Answer, HttpServer, Request
+from bridge.admin.http import Answer, HttpServer, Page, Request
 from bridge.admin.local_socket import SOCKET, reachable
 from bridge.admin.report import Report
 from bridge.admin.status import Status
+from bridge.admin.token import Token
 from bridge.config import Admin
+from bridge.credentials import SecretError
 
 if TYPE_CHECKING:
     from bridge.admin.metrics import Metrics
@@ -33,23 +37,40 @@ class CannotServe(Exception):
 class AdminServer:
     """Both ports, from `start` to `stop`."""
 
-    def __init__(self, settings: Admin, data_dir: Path, status: Callable[[], Status]) -> None:
+    def __init__(
+        self, settings: Admin, data_dir: Path, status: Callable[[], Status], fleet: Fleet | None = None
+    ) -> None:
         """Args:
         settings: address and what counts as a concern.
         data_dir: where the local socket lies.
         status: says how things are now; called for each request.
+        fleet: knows the devices; None: there are no documents here.
+
+        Raises:
+            CannotServe: the token cannot be used.
         """
         self._settings = settings
         self._directory = data_dir
         self._status = status
         self._metrics: Metrics | None = None
-        pages = {
+        try:
+            self._token = Token(settings.token_file) if settings.token_file is not None else None
+        except SecretError as error:
+            raise CannotServe(f"admin.token_file: {error}") from error
+        pages: dict[tuple[str, str], Page] = {
             ("GET", "/health/live"): self._live,
             ("GET", "/health/ready"): self._ready,
             ("GET", "/metrics"): self._exposition,
             ("GET", "/status"): self._report,
         }
-        self._http = HttpServer(pages, silence_s=settings.keepalive, request_bytes=settings.request_bytes)
+        if fleet is not None:
+            pages |= DevicePages(settings, fleet, self._refusal).pages()
+        self._http = HttpServer(
+            pages,
+            silence_s=settings.keepalive,
+            request_bytes=settings.request_bytes,
+            connections=settings.connections,
+        )
         self._servers: list[asyncio.Server] = []
 
     async def start(self) -> None:
@@ -59,7 +80,7 @@ class AdminServer:
             CannotServe: an address is taken or not ours.
         """
         try:
-            self._servers.append(await asyncio.start_unix_server(self._http.talk, sock=self._local_socket()))
+            self._servers.append(await asyncio.start_unix_server(self._http.talk_locally, sock=self._local_socket()))
             if self._settings.bind is not None:
                 host, port = split_address(self._settings.bind)
                 self._servers.append(await asyncio.start_server(self._http.talk, host, port))
@@ -102,6 +123,18 @@ class AdminServer:
 
     def _verdict(self, status: Status) -> Verdict:
         return judge(status, self._settings.expiry_warning)
+
+    def _refusal(self, request: Request) -> Answer | None:
+        """For who may not see devices; None: he may."""
+        if request.local:
+            return None
+        if self._token is None:
+            return say(403, {"error": "devices are told over the local socket only: there is no admin.token_file"})
+        if self._token.lets_in(request.headers.get("authorization", "")):
+            return None
+        words = 'Bearer realm="busbridge"' + (', error="invalid_token"' if "authorization" in request.headers else "")
+        refusal = say(401, {"error": "this needs the token of admin.token_file: Authorization: Bearer TOKEN"})
+        return refusal._replace(headers=(("WWW-Authenticate", words),))
 
     async def _live(self, _request: Request) -> Answer:
         """The event loop turns: that is all it says, so that a full disk does not get the daemon restarted."""

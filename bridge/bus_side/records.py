@@ -24,7 +24,9 @@ _TRACE_NAME: Final = encode_headers((("traceparent", bytes(TRACE_BYTES)),))[:-TR
 """What stands before its value where it is the last header, as the device side writes it."""
 _REMEMBERED_MAX: Final = 2048
 """Bytes of context and headers: what is longer is made anew each time, for a cache of such would have no bound."""
-_FORWARDED: Final = frozenset({log_record.MESSAGE, log_record.DOCUMENT, log_record.EVENT, log_record.OUTCOME})
+_FORWARDED: Final = frozenset(
+    {log_record.MESSAGE, log_record.DOCUMENT, log_record.EVENT, log_record.OUTCOME, log_record.REQUEST}
+)
 
 
 class Shape(msgspec.Struct, Generic[Place]):

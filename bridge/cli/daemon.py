@@ -165,7 +165,8 @@ def _broken_files(config: Config) -> list[str]:
 
 
 def _unusable_secrets(config: Config) -> list[str]:
-    """Of Kafka and of the schema registry."""
+    """Of Kafka, of the schema registry, and of the admin side."""
+    from bridge.admin.token import read_token
     from bridge.credentials import SecretError, refuse_if_public, secret, secret_path
 
     wrong = []
@@ -178,6 +179,11 @@ def _unusable_secrets(config: Config) -> list[str]:
                 secret(file, os.environ)
         except SecretError as error:
             wrong.append(str(error))
+    try:
+        if config.admin.token_file is not None:
+            read_token(config.admin.token_file, os.environ)
+    except SecretError as error:
+        wrong.append(f"admin.token_file: {error}")
     if security is not None and security.private_key is not None:
         try:
             refuse_if_public(secret_path(security.private_key, os.environ))

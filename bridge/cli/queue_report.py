@@ -26,6 +26,7 @@ KINDS = {
     rec.DESIRED: "desired",
     rec.KNOWN: "known",
     rec.LABELS: "labels",
+    rec.REQUEST: "request",
     rec.CLOCK: "clock",
     rec.LETTER: "dead letter",
 }

@@ -75,7 +75,8 @@ class Commands:
         soon: the loop's `call_soon`.
         """
         self._settings = settings
-        self._outcomes = outcomes
+        self.outcomes = outcomes
+        """What was said."""
         self._broker = broker
         self._cold = cold
         self._acl = acl
@@ -98,22 +99,22 @@ class Commands:
     @property
     def lane(self) -> Lane:
         """Where outcomes go."""
-        return self._outcomes.lane
+        return self.outcomes.lane
 
     def __len__(self) -> int:
         return sum(map(len, self._devices.values()))
 
     def restore(self, tail: Iterable[Record]) -> None:
         """At start, when the broker has its sessions; `tail`: see `Outcomes.restore`."""
-        self._outcomes.restore(tail)
+        self.outcomes.restore(tail)
         in_session = dict(self._in_sessions())
         rows = [(_decode(value), row) for row, value in self._cold.load("commands")]
         for command, row in sorted(rows, key=lambda each: each[0].number):
             self._last_number = max(self._last_number, command.number)
-            if self._outcomes.over(command.key):
+            if self.outcomes.over(command.key):
                 self._cold.put("commands", row, None)
                 continue
-            if self._outcomes.last(command.key) == "delivered" and command.stage is not Stage.HAD:
+            if self.outcomes.last(command.key) == "delivered" and command.stage is not Stage.HAD:
                 command.stage = Stage.HAD  # the store was behind; what is in the session is not repeated
                 self._keep(command)
             item = in_session.pop(command.key, None) if command.stage is Stage.SENT else None
@@ -133,8 +134,8 @@ class Commands:
             LogFull: the state lane has no room; nothing was done.
         """
         key = (device, order.key)
-        if self._outcomes.over(key):
-            self._outcomes.when_durable(key, done)
+        if self.outcomes.over(key):
+            self.outcomes.when_durable(key, done)
             return
         if not self._concerns(device):
             done()
@@ -153,7 +154,7 @@ class Commands:
             _log.warning("command device=%s id=%s: ignored, it comes again and %s", device, order.id, order.fault)
             done()
         elif refusal is not None:
-            self._outcomes.say(key, order, refusal, done)
+            self.outcomes.say(key, order, refusal, done)
         else:
             self._accept(device, order, done)
 
@@ -222,9 +223,9 @@ class Commands:
         return None
 
     def _accept(self, device: str, order: Order, done: Callable[[], object]) -> None:
-        last = self._outcomes.last((device, order.id))  # not None: the log had it, and the store had not
+        last = self.outcomes.last((device, order.id))  # not None: the log had it, and the store had not
         if last is None:
-            self._outcomes.say((device, order.id), order, Verdict("queued"), lambda: None)
+            self.outcomes.say((device, order.id), order, Verdict("queued"), lambda: None)
         self._last_number += 1
         deadline = deadline_ns(order.deadline) if order.deadline is not None else None
         stage = Stage.HAD if last == "delivered" else Stage.WAITING
@@ -344,14 +345,14 @@ class Commands:
             return
         if not command.order.response:
             self._decide(command, Verdict("succeeded"))
-        elif self._outcomes.last(command.key) != "delivered":
+        elif self.outcomes.last(command.key) != "delivered":
             self._decide(command, Verdict("delivered"))
 
     def _decide(self, command: Command, verdict: Verdict) -> None:
         """Says it, now or when the lane has room."""
         try:
             if verdict.word == "delivered":
-                self._outcomes.say(command.key, command.order, verdict, lambda: None)
+                self.outcomes.say(command.key, command.order, verdict, lambda: None)
             else:
                 self._finish(command, verdict, lambda: None)
         except LogFull:
@@ -387,7 +388,7 @@ class Commands:
             self._broker.put("commands", SEPARATOR.join(key), None)
             done()
 
-        self._outcomes.say(key, command.order, verdict, durable, packet_id=packet_id, effect=effect)
+        self.outcomes.say(key, command.order, verdict, durable, packet_id=packet_id, effect=effect)
         self._unsaid.pop(key, None)
         self._undated.pop(key, None)
         commands = self._devices[command.device]

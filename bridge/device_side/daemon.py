@@ -31,6 +31,7 @@ from bridge.device_side.command_parts import open_commands
 from bridge.device_side.commands import Commands
 from bridge.device_side.connection import Connection, Stream
 from bridge.device_side.core_dumps import forbid_core_dumps
+from bridge.device_side.directory import Directory, open_directory
 from bridge.device_side.document_parts import open_devices, open_regrouping
 from bridge.device_side.doorman import Doorman
 from bridge.device_side.downlink import DownlinkReader
@@ -188,7 +189,7 @@ class Daemon:
         ]
         self._reload = Reload(config, config_path, self._ports, accounts, acl, members, keys, self._desk)
         self._overview = self._look_over()
-        self._admin = AdminServer(config.admin, data, self._overview.status)
+        self._admin = AdminServer(config.admin, data, self._overview.status, self._open_directory())
 
     async def run(self) -> int:
         """Serves until asked to stop; returns the exit code."""
@@ -346,6 +347,10 @@ class Daemon:
             self._config, self._devices, self._broker, self._cold, acl, self._clock, self._loop,
             log_id=self._log_id, kick=self._uplink.kick_soon,
         )  # fmt: skip
+
+    def _open_directory(self) -> Directory | None:
+        clock, uplink = self._clock, self._uplink
+        return open_directory(self._config, self._devices, self._commands, clock, uplink, self._bus_side)
 
     def _restore_documents(self) -> None:
         """Takes over documents and outcomes of records that the cold store does not have yet.

@@ -103,6 +103,15 @@ class Devices:
         self.groups = groups
         self._documents = {device: _decode_document(body) for device, body in cold.load("documents")}
         self._unwritten: dict[str, None] = {}
+        self.watchers: set[Callable[[str], None]] = set()
+        """Each is called with a device whose document is another from now on, or gone."""
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def names(self) -> list[str]:
+        """Of all devices that there are documents of."""
+        return list(self._documents)
 
     def position_in_store(self, log_id: bytes) -> int:
         """Documents in the state lane's records before it are in the cold store; 1 where nothing is known."""
@@ -312,7 +321,7 @@ class Devices:
         if said is not None and said is known.presence and said.state != "offline" and self._is_ours(merged):
             # A former life of ours said so, of which nothing is left here.
             merged.presence = self._gone(said, "gateway-stopped", said.last_seen)
-        if self._is_ours(merged) and said is not None and _as_sent(merged) != known:
+        if self._is_ours(merged) and said is not None and as_sent(merged) != known:
             self._append(merged, done)
         else:
             self._keep(merged)
@@ -326,11 +335,20 @@ class Devices:
         if self._documents.pop(device, None) is not None:
             self._cold.put("documents", device, None)
             self._forget(device)
+            self._tell_watchers(device)
         done()
+
+    def _hold(self, document: Document) -> None:
+        self._documents[document.device] = document
+        self._tell_watchers(document.device)
+
+    def _tell_watchers(self, device: str) -> None:
+        for tell in self.watchers:
+            tell(device)
 
     def _keep(self, document: Document) -> None:
         """It is in the topic already."""
-        self._documents[document.device] = document
+        self._hold(document)
         self._cold.put("documents", document.device, _encode_document(document))
 
     def _is_ours(self, document: Document) -> bool:
@@ -364,7 +382,7 @@ class Devices:
         try:
             self._append(document, None)
         except LogFull:
-            self._documents[document.device] = document
+            self._hold(document)
             self._unwritten[document.device] = None
         except RecordTooLarge as error:
             _log.error("device=%s: its presence is not told: %s", document.device, error)
@@ -393,7 +411,7 @@ class Devices:
                 done()
 
         self.lane.append(record, durable, effect)
-        self._documents[document.device] = document
+        self._hold(document)
         self._kick()
 
     def _check_size(self, document: Document) -> None:
@@ -425,6 +443,6 @@ class Devices:
             self._retain(f"devices/{document.device}/state/{name}", body)
 
 
-def _as_sent(document: Document) -> Document:
+def as_sent(document: Document) -> Document:
     """As the topic has it."""
     return msgspec.structs.replace(document, ground=msgspec.UNSET)

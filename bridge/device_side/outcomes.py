@@ -8,6 +8,7 @@ of a command that comes again later it is known that it is over, as long as it i
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -77,6 +78,10 @@ class Outcomes:
         """Oldest first."""
         self._on_their_way: dict[Key, list[Callable[[], object]]] = {}
         """Final ones that are not durable yet, and who else waits for that."""
+        self.watchers: set[Callable[[Key, str, bytes], None]] = set()
+        """Each is called with what was said of a command, a word and a record's value, when that is durable."""
+        self.counts: Counter[str] = Counter()
+        """What was said since the start, by word."""
 
     def restore(self, tail: Iterable[Record]) -> None:
         """At start: what the store has, and what only the log has: `tail`, from the store's position on."""
@@ -129,6 +134,7 @@ class Outcomes:
         outcome = Outcome(
             order.id or None, verdict.word, self._clock.instant(), verdict.payload, verdict.detail or None, order.record
         )
+        body = msgspec.json.encode(outcome)
         record = encode(
             OUTCOME,
             flags | (2 if packet_id else 0),
@@ -137,7 +143,7 @@ class Outcomes:
             self._clock.mono_ns(),
             encode_context(*key, self._settings.outcome_topic),
             effect.headers if effect is not None else b"",
-            msgspec.json.encode(outcome),
+            body,
         )
         position = self.lane.writer.next_seq + 1
 
@@ -148,11 +154,14 @@ class Outcomes:
             done()
             for each in self._on_their_way.pop(key, ()) if verdict.word in FINAL else ():
                 each()
+            for tell in self.watchers:
+                tell(key, verdict.word, body)
 
         self.lane.append(record, durable, effect)
         if verdict.word in FINAL:
             self._on_their_way[key] = []
         self._remember(key, verdict.word)
+        self.counts[verdict.word] += 1
         self._kick()
         if verdict.word in FINAL:
             _log.info("command device=%s id=%s %s: %s", key[0], order.id, verdict.word, verdict.detail)

@@ -22,6 +22,7 @@ from bridge.log.record import (
     EVENT,
     MESSAGE,
     OUTCOME,
+    REQUEST,
     Record,
     RecordError,
     decode_headers,
@@ -36,7 +37,7 @@ _HEADER: Final = "clocks"
 _ENTRY = struct.Struct("<16sqq")
 _UNCERTAINTY = struct.Struct("<Q")
 _UNKNOWN: Final = -1
-_DATED: Final = frozenset({MESSAGE, DOCUMENT, EVENT, OUTCOME})
+_DATED: Final = frozenset({MESSAGE, DOCUMENT, EVENT, OUTCOME, REQUEST})
 """Kinds whose time of receipt somebody sees."""
 
 

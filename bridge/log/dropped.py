@@ -18,7 +18,7 @@ from bridge.log.errors import LogDamaged, LogKeyMissing
 from bridge.log.files import replace_file, sync_directory
 from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
-from bridge.log.record import DOCUMENT, EVENT, LETTER, MESSAGE, OUTCOME, Record, RecordError, decode_context
+from bridge.log.record import DOCUMENT, EVENT, LETTER, MESSAGE, OUTCOME, REQUEST, Record, RecordError, decode_context
 
 SUFFIX: Final = ".gap"
 FILES_MAX: Final = 64
@@ -26,7 +26,7 @@ FILES_MAX: Final = 64
 _CRC_DIGITS: Final = 8
 _AND: Final = ", "
 _PURPOSE: Final = b"busbridge queue gap"
-_TOLD: Final = frozenset({MESSAGE, DOCUMENT, EVENT, OUTCOME, LETTER})
+_TOLD: Final = frozenset({MESSAGE, DOCUMENT, EVENT, OUTCOME, REQUEST, LETTER})
 _READ_RECORDS, _READ_BYTES = 500, 256 << 10
 
 

@@ -38,6 +38,9 @@ KNOWN: Final = 11
 """Downlink: what the state topic has of a device or of this gateway; key as there, payload = value, or TOMBSTONE."""
 LABELS: Final = 12
 """Downlink: labels of a device; key = device, payload = value, or TOMBSTONE."""
+REQUEST: Final = 13
+"""A desired state or a command that the admin side was given, to be forwarded: key = device, payload = value, or
+TOMBSTONE; the target is the topic from which it comes back."""
 LETTER: Final = 16
 """Dead-letter log: payload = a record that nobody takes, whole; headers = why, and where it was."""
 

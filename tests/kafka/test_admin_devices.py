@@ -1,0 +1,128 @@
+"""What the admin interface is told to have done with devices: by way of Kafka, and back, on a real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from firmware_sim.child import children_of
+from tests.interop.gateway import Gateway, wait_until
+from tests.interop.paho_device import Device
+from tests.support.curl import curl
+from tests.support.kafka.documents import Topic
+
+SINK = '[kafka]\nbootstrap_servers = ["{server}"]\nrequest_timeout = "5 s"\nheartbeat = "500 ms"\n'
+ROUTES = """
+[state]
+topic = "{topic}"
+[downlink]
+desired_topic = "{topic}-desired"
+command_topic = "{topic}-commands"
+outcome_topic = "{topic}-outcomes"
+unsynchronised_clock = "trust"
+max_bytes = "16 MiB"
+"""
+
+
+@pytest.fixture
+def topic(kafka, make_topic, read):
+    name = f"admin-{time.time_ns()}"
+    for each in (name, f"{name}-desired"):
+        make_topic(kafka.address, each, 2, cleanup_policy="compact")
+    for each in ("commands", "outcomes"):
+        make_topic(kafka.address, f"{name}-{each}", 2)
+    return Topic(name, lambda which: read(kafka.address, which))
+
+
+@pytest.fixture
+def gateway(kafka, topic, tmp_path):
+    sink, routes = SINK.replace("{server}", kafka.address), ROUTES.format(topic=topic.name)
+    gateway = Gateway(tmp_path, sink=sink, routes=routes)
+    gateway.start()
+    yield gateway
+    gateway.kill()
+
+
+@pytest.fixture
+def ask(gateway):
+    """Through the local socket; as soon as there is a way to Kafka."""
+
+    def request(method, path, *words, **body):
+        data = json.dumps(body).encode() if body else None
+        socket = gateway.data / "admin.sock"
+        return curl(f"http://gateway/devices/{path}", "--request", method, *words, socket=socket, body=data)
+
+    gateway.data = gateway.directory / "data"
+    return request
+
+
+@pytest.fixture
+def device(gateway, ask):
+    with Device(gateway.port, "dev-1") as device:
+        wait_until(lambda: ask("GET", "dev-1").status == 200, "its document")
+        wait_until(lambda: ask("DELETE", "dev-1/desired?wait=20").status == 200, "there is a way to Kafka", 40)
+        yield device
+
+
+def in_topic(topic, which):
+    return [(each.key(), json.loads(each.value() or b"null")) for each in topic._read(f"{topic.name}-{which}")]
+
+
+def test_what_is_desired_goes_by_way_of_kafka(topic, ask, device):
+    assert device.subscribe("devices/dev-1/state/desired", 1) == 1
+    done = ask("PUT", "dev-1/desired?wait=20", state={"interval_s": 10, "net": {"vlan": 7}})
+    assert (done.status, done.body) == (200, {"device": "dev-1", "version": 1, "outcome": "taken"})
+    assert json.loads(device.message()[1]) == {"version": 1, "state": {"interval_s": 10, "net": {"vlan": 7}}}
+    assert ask("PATCH", "dev-1/desired", net=None).status == 202
+    done = ask("PATCH", "dev-1/desired?wait=20", "--header", 'If-Match: "2"', interval_s=20)
+    assert (done.status, done.body["version"]) == (200, 3), "it stands on version 2, which was on its way"
+    found = ask("GET", "dev-1")
+    assert (found.etag, found.body["desired"]["state"]) == ('"3"', {"interval_s": 20})
+    assert ask("PUT", "dev-1/desired", "--header", 'If-Match: "2"', state={}).status == 412
+    assert ask("PUT", "dev-1/desired", state={}, version=3).status == 409
+    assert ask("PUT", "dev-1/desired?wait=20", state={"a": 1}, version=10).body["version"] == 10
+    assert ask("DELETE", "dev-1/desired?wait=20", "--header", 'If-Match: "10"').body["outcome"] == "taken"
+    assert ask("GET", "dev-1").body["desired"] is None
+    versions = [value and value["version"] for key, value in in_topic(topic, "desired") if key == b"dev-1"]
+    assert versions[-5:] == [1, 2, 3, 10, None]
+
+
+def test_somebody_else_was_quicker(topic, kafka, produce, ask, device):
+    assert ask("PUT", "dev-1/desired?wait=20", state={"by": "us"}).status == 200
+    produce(kafka.address, f"{topic.name}-desired", (b"dev-1", b'{"version": 2, "state": {"by": "them"}}'))
+    done = ask("PUT", "dev-1/desired?wait=20", state={"by": "us"})
+    desired = ask("GET", "dev-1").body["desired"]
+    if done.status == 200:  # the gateway had heard of theirs
+        assert desired["version"] == done.body["version"] == 3
+    else:
+        assert (done.status, desired["version"], desired["state"]) == (409, 2, {"by": "them"})
+
+
+def test_a_command_and_what_becomes_of_it(topic, ask, device):
+    assert device.subscribe("devices/dev-1/commands/+", 1) == 1
+    sent = ask("POST", "dev-1/commands", name="reboot", payload={"in_s": 5})
+    assert (sent.status, sent.body["outcome"]) == (202, "kept")
+    name, payload, _, _ = device.message()
+    assert (name, json.loads(payload)["payload"]) == (f"devices/dev-1/commands/{sent.body['id']}", {"in_s": 5})
+    device.publish(f"{name}/result", b'{"status": "succeeded", "payload": 1}', 1)
+    late = ask("POST", "dev-1/commands?wait=20", name="x", id="mine", deadline="2020-01-01T00:00:00Z")
+    assert (late.status, late.body["id"], late.body["outcome"]) == (200, "mine", "expired")
+    finals = {sent.body["id"]: "succeeded", "mine": "expired"}
+
+    def said():
+        return {each["id"]: each["outcome"] for _, each in in_topic(topic, "outcomes")}
+
+    wait_until(lambda: said() == finals, "readers of the topic know of both", 40)
+    assert [key for key, _ in in_topic(topic, "commands")] == [b"dev-1", b"dev-1"]
+
+
+def test_while_there_is_no_way_to_kafka_nothing_is_taken(gateway, ask, device):
+    for pid in children_of(gateway.pid):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: ask("PUT", "dev-1/desired", state={}).status == 503, "the bus side is away")
+    wait_until(lambda: ask("PUT", "dev-1/desired?wait=20", state={"b": 2}).status == 200, "it is back", 40)
+    assert ask("GET", "dev-1").body["desired"]["state"] == {"b": 2}
