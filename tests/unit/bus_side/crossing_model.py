@@ -24,6 +24,7 @@ from bridge.bus_side.topic_tail import Place, Taken
 from bridge.config import State
 from bridge.device_side.clock import rfc3339
 from bridge.device_side.devices import Devices
+from bridge.device_side.group_states import GroupStates
 from bridge.log.record import DOCUMENT, KNOWN, TOMBSTONE, Record, decode, decode_context, encode, encode_context
 from tests.unit.device_side.clocks import HandClock
 
@@ -252,16 +253,17 @@ class Cold:
     """The cold store."""
 
     def __init__(self) -> None:
-        self._documents: dict[str, bytes] = {}
+        self._tables: dict[str, dict[str, bytes]] = {}
 
     def load(self, table: str) -> list[tuple[str, bytes]]:
-        return list(self._documents.items())
+        return list(self._tables.get(table, {}).items())
 
     def put(self, table: str, key: str, body: bytes | None) -> None:
-        if table == "documents" and body is not None:
-            self._documents[key] = body
-        elif table == "documents":
-            self._documents.pop(key, None)
+        bodies = self._tables.setdefault(table, {})
+        if body is not None:
+            bodies[key] = body
+        else:
+            bodies.pop(key, None)
 
 
 class Gateway:
@@ -289,6 +291,7 @@ class Gateway:
         self.devices = Devices(
             State(topic=TOPIC), self.queue, self._cold, self._clock, log_id=bytes(16), gateway=self.name,
             epoch=self._epoch, kick=lambda: None, retain=lambda topic, payload: None, roaming=True,
+            groups=GroupStates(self._cold, 1),
         )  # fmt: skip
         self.devices.restore(())
         self._say(f"gateway/{self.name}", {"epoch": self._epoch, "started": self._clock.instant(), "at": self._now()})
