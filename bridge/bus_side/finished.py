@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bridge.log.files import sync_directory
+from bridge.durable import sync_directory
 
 _log = logging.getLogger(__name__)
 _PLAIN: Final = ".jsonl"

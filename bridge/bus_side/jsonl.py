@@ -24,7 +24,7 @@ from bridge.bus_side.records import Shape, Shapes, headers_of
 from bridge.bus_side.refusal import Refusal
 from bridge.bus_side.sink import LaneBatch, SinkAway, Written
 from bridge.config import Jsonl
-from bridge.log.files import replace_file
+from bridge.durable import replace_file
 from bridge.log.record import Record
 
 _NS_PER_MS = 1_000_000

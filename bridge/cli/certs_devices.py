@@ -169,8 +169,8 @@ def export(
     Example:
       busbridge certs export devices/plc-7.pem --out plc-7.p12 --password-file secret
     """
+    from bridge.durable import replace_file
     from bridge.security.pkcs12 import BundleError, pkcs12
-    from bridge.security.replaced_file import replace
 
     with plainly(BundleError):
         if password_file is not None:
@@ -179,7 +179,7 @@ def export(
             password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         if out.exists():
             raise Failure(f"{out} exists and is not overwritten")
-        replace(out, 0o600, pkcs12(bundle.read_bytes(), bundle.stem, password))
+        replace_file(out, pkcs12(bundle.read_bytes(), bundle.stem, password), 0o600)
     typer.echo(f"Wrote {out}; whoever has it and the password is the device.")
 
 

@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from bridge.bus_side.letter import DIRECTORY, Letter, decode_letter
+from bridge.durable import replace_file
 from bridge.log.cursor import Cursor
-from bridge.log.files import replace_file
 from bridge.log.forensics import LaneFiles, LaneWalk
 from bridge.log.forensics_segment import Damage
 from bridge.log.log_id import NAME, load_log_id

@@ -59,9 +59,9 @@ from bridge.device_side.timekeeper import Timekeeper
 from bridge.device_side.units import Units
 from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.device_side.wills import Wills
+from bridge.durable import replace_file
 from bridge.log.doorbell import Note
 from bridge.log.errors import LogDamaged, LogError
-from bridge.log.files import replace_file
 from bridge.log.key_files import keys_of
 from bridge.log.log_id import load_or_create_log_id
 from bridge.log.owner import claim

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from bridge.log.files import make_directory, sync_directory
+from bridge.durable import make_directory, sync_directory
 
 
 class Locked(Exception):

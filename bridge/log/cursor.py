@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from crc32c import crc32c
 
-from bridge.log.files import replace_file
+from bridge.durable import replace_file
 
 NAME: Final = "cursor"
 SLOT_BYTES: Final = 4096

@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 from crc32c import crc32c
 
+from bridge.durable import replace_file, sync_directory
 from bridge.log.boot_clocks import BootClocks
 from bridge.log.errors import LogDamaged, LogKeyMissing
-from bridge.log.files import replace_file, sync_directory
 from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
 from bridge.log.record import DOCUMENT, EVENT, LETTER, MESSAGE, OUTCOME, REQUEST, Record, RecordError, decode_context

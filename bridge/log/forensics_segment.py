@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 from crc32c import crc32c
 
+from bridge.log.bad_pages import read_around
 from bridge.log.boot_clocks import BootClocks
-from bridge.log.files import read_around
 from bridge.log.queue_key import Keyring, records_of
 from bridge.log.record import Record, RecordError, decode_many
 from bridge.log.segment import (

@@ -12,7 +12,7 @@ from typing import Final
 
 from crc32c import crc32c
 
-from bridge.log.files import replace_file, sync_directory
+from bridge.durable import replace_file, sync_directory
 from bridge.log.segment import PAGE_BYTES, SUFFIX, decode_header
 
 NAME: Final = "LOG"

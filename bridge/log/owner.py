@@ -11,8 +11,8 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from bridge.durable import replace_file
 from bridge.log.errors import LogError
-from bridge.log.files import replace_file
 
 _log = logging.getLogger(__name__)
 

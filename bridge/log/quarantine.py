@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bridge.log.files import replace_file, sync_directory
+from bridge.durable import replace_file, sync_directory
 
 _log = logging.getLogger(__name__)
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import msgspec
 
+from bridge.durable import sync_directory
 from bridge.log import quarantine
+from bridge.log.bad_pages import read_around
 from bridge.log.boot_clocks import BootClocks
 from bridge.log.cursor import Cursor
 from bridge.log.errors import LogTooNew
-from bridge.log.files import read_around, sync_directory
 from bridge.log.fold import Fold
 from bridge.log.queue_key import Keyring, SegmentCipher, records_of
 from bridge.log.record import HEAD_BYTES, Record, RecordError, decode_many

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bridge.log.files import sync_directory
+from bridge.durable import sync_directory
 from bridge.log.queue_key import SegmentCipher
 from bridge.log.segment import PAGE_BYTES, Header
 

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from bridge.log.bad_pages import read_around
 from bridge.log.errors import LogDamaged, LogKeyMissing
-from bridge.log.files import read_around
 from bridge.log.queue_key import Keyring, records_of
 from bridge.log.segment import PAGE_BYTES, Frame, decode_frame, decode_header, find_frame, frame_size
 

@@ -17,8 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from bridge.durable import sync_directory
 from bridge.log.dropped import Dropped, Ledger
-from bridge.log.files import sync_directory
 from bridge.log.identity import Identity
 from bridge.log.segment import NO_BOOT, PAGE_BYTES, Header, decode_header
 from bridge.log.settings import LogSettings

@@ -17,9 +17,9 @@ from typing import Literal
 import msgspec
 from cryptography import x509
 
+from bridge.durable import replace_file
 from bridge.security.identity import check_device_id
 from bridge.security.pki import Authority, Validity, check_units, pem
-from bridge.security.replaced_file import replace
 from bridge.security.request import Request
 from bridge.security.revocations import Reason, RevocationError, Revocations
 
@@ -168,7 +168,7 @@ class CaDirectory:
         for request, path in zip(requests, paths, strict=True):
             signed = self.authority.sign_device(request.device, request.key, validity, request.units)
             self._record([_entry(request.device, "device", signed.certificate, request.units)])
-            replace(path, _PUBLIC, pem(signed.certificate, *signed.issuers))
+            replace_file(path, pem(signed.certificate, *signed.issuers), _PUBLIC)
         return paths
 
     def revoke(self, names: Collection[str], reason: Reason = "unspecified") -> list[Issued]:
@@ -215,7 +215,7 @@ class CaDirectory:
             granted = known[device] if units is None else units
             credential = self.authority.issue_device(device, validity, granted)
             self._record([_entry(device, "device", credential.certificate, granted)])
-            replace(out / f"{device}.pem", _PRIVATE, credential.bundle_pem())
+            replace_file(out / f"{device}.pem", credential.bundle_pem(), _PRIVATE)
             progress(device)
         return [out / f"{device}.pem" for device in devices]
 
@@ -246,8 +246,8 @@ class CaDirectory:
             raise CaError(f"{certificate} is no server certificate to renew: {error}") from error
         new = self.authority.issue_server(SERVER_NAME, [str(host.value) for host in hosts], validity)
         self._record([_entry(SERVER_NAME, "server", new.certificate)])
-        replace(key, stat.S_IMODE(key.stat().st_mode), new.key_pem())
-        replace(certificate, _PUBLIC, new.chain_pem() if chain else new.certificate_pem())
+        replace_file(key, new.key_pem(), stat.S_IMODE(key.stat().st_mode))
+        replace_file(certificate, new.chain_pem() if chain else new.certificate_pem(), _PUBLIC)
         return new.certificate
 
     def issued(self) -> list[Issued]:

@@ -9,8 +9,8 @@ from typing import Literal
 
 from cryptography import x509
 
+from bridge.durable import replace_file
 from bridge.security.pki import Authority
-from bridge.security.replaced_file import replace
 
 Reason = Literal["unspecified", "keyCompromise", "superseded", "cessationOfOperation", "affiliationChanged"]
 """Why (RFC 5280 §5.3.1), as OpenSSL writes it."""
@@ -58,7 +58,7 @@ class Revocations:
                 if reason != "unspecified":  # RFC 5280 §5.3.1: absent rather than unspecified
                     builder = builder.add_extension(x509.CRLReason(x509.ReasonFlags(reason)), critical=False)
                 entries.append(builder.build())
-        replace(self._path, 0o644, authority.crl(entries, self._number + 1))
+        replace_file(self._path, authority.crl(entries, self._number + 1), 0o644)
         self._list = x509.load_pem_x509_crl(self._path.read_bytes())
 
     @property

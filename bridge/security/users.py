@@ -17,8 +17,8 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from bridge.credentials import PublicSecret, refuse_if_public
+from bridge.durable import replace_file
 from bridge.security.identity import IdentityError, check_device_id
-from bridge.security.replaced_file import replace
 
 _ITERATIONS, _LANES, _MEMORY_KIB = 2, 1, 19 * 1024
 """The least that OWASP's Password Storage Cheat Sheet names: a fleet comes back at once after a power cut."""
@@ -104,7 +104,7 @@ def put_user(path: Path, name: str, phc: str) -> bool:
     lines = path.read_text(encoding="utf-8").splitlines() if there else []
     kept = [line for line in lines if line.strip().rpartition(":")[0] != name]
     text = "".join(f"{line}\n" for line in [*kept, f"{name}:{phc}"])
-    replace(path, 0o600, text.encode(), like=path.stat() if there else None)  # (the service reads it by its group)
+    replace_file(path, text.encode(), 0o600, like=path.stat() if there else None)  # (the service reads it by its group)
     return known
 
 

@@ -33,7 +33,7 @@ from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore
 from bridge.device_side.pipeline import Pipeline
 from bridge.device_side.uplink import Uplink
-from bridge.log.files import replace_file
+from bridge.durable import replace_file
 from bridge.log.record import MESSAGE, Record, encode_context, encode_headers
 from bridge.log.settings import LogSettings
 from bridge.message import Message

@@ -61,7 +61,7 @@ MAY_IMPORT = {
 """What each part of `bridge` may import from the other parts; all may import the leaves."""
 LEAVES = {
     "config", "config_access", "config_downlink", "config_limits", "config_sparkplug", "quantities", "units", "address",
-    "credentials", "device_filter", "groups", "orders", "belief",
+    "credentials", "device_filter", "durable", "groups", "orders", "belief",
 }  # fmt: skip
 """They import nothing from `bridge`, but `config` its parts."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.log.files import replace_file
+from bridge.durable import replace_file
 from bridge.log.owner import NAME, ForeignLog, claim
 
 

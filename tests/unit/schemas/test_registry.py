@@ -9,7 +9,7 @@ import pytest
 
 from bridge.config import Config, Gateway, Route, SchemaRegistry
 from bridge.config import Schema as Settings
-from bridge.log.files import replace_file
+from bridge.durable import replace_file
 from bridge.schemas import wire_format
 from bridge.schemas.of_routes import open_registry, schemas_of
 from bridge.schemas.schema import Misfit, Pending
