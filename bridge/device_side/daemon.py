@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +38,7 @@ from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.edge_nodes import open_edge_nodes
 from bridge.device_side.front_desk import FrontDesk
 from bridge.device_side.gateway_record import GatewayRecord
+from bridge.device_side.lane_tail import records_until
 from bridge.device_side.listener import Admitted, CannotListen, ListeningPort
 from bridge.device_side.lock import DirectoryLock, Locked
 from bridge.device_side.long_clock import LongClock
@@ -61,12 +62,11 @@ from bridge.device_side.uplink import Lane, Token, Uplink
 from bridge.device_side.wills import Wills
 from bridge.durable import replace_file
 from bridge.log.doorbell import Note
-from bridge.log.errors import LogDamaged, LogError
+from bridge.log.errors import LogError
 from bridge.log.key_files import keys_of
 from bridge.log.log_id import load_or_create_log_id
 from bridge.log.owner import claim
 from bridge.log.reader import LogReader, oldest_position
-from bridge.log.record import Record
 from bridge.log.settings import LogSettings
 from bridge.mqtt.session import Session
 from bridge.routing import Routing
@@ -82,7 +82,6 @@ _log = logging.getLogger(__name__)
 DONE, FAILED = 0, 1
 _RELIEF_S = 0.25
 _CLOCK_LOOK_S = 1.0
-_TAIL_RECORDS, _TAIL_BYTES = 1000, 4 << 20
 EPOCH_KEY = "epoch"
 
 
@@ -365,8 +364,8 @@ class Daemon:
         position = max(self._devices.position_in_store(self._log_id), oldest_position(directory))
         committed = lane.writer.committed
         if self._commands is not None:
-            self._commands.restore(_records(LogReader(directory, self._log_id, position, self._keys), committed))
-        self._devices.restore(_records(LogReader(directory, self._log_id, position, self._keys), committed))
+            self._commands.restore(records_until(committed, LogReader(directory, self._log_id, position, self._keys)))
+        self._devices.restore(records_until(committed, LogReader(directory, self._log_id, position, self._keys)))
         if self._regrouping is not None:
             self._regrouping.start()
 
@@ -491,13 +490,3 @@ class Daemon:
             self._notifier.status(f"giving up: {error}")
         self._exit_code = FAILED
         self._stop.set()
-
-
-def _records(reader: LogReader, committed: int) -> Iterator[Record]:
-    """All that can be read up to `committed`; what cannot is named in the log."""
-    while reader.position < committed:
-        try:
-            yield from reader.read(committed, _TAIL_RECORDS, _TAIL_BYTES)
-        except LogDamaged as error:
-            _log.error("%s; going on behind the damage", error)
-            reader.skip_damage(committed)
