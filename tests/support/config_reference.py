@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from bridge import config, config_access, config_downlink, config_limits, config_sparkplug
+from bridge import config, config_access, config_downlink, config_limits, config_queue, config_sparkplug
 from bridge.config_file.shape import bounds, unit_of, unwrapped
 from bridge.units import format_duration, format_rate, format_size
 
@@ -102,7 +102,7 @@ def _toml(value: object) -> str:
 def _meanings() -> dict[tuple[str, str], str]:
     """Return the docstring below each field, by class and field: only the source has them."""
     found: dict[tuple[str, str], str] = {}
-    parts = (config, config_access, config_downlink, config_limits, config_sparkplug)
+    parts = (config, config_access, config_downlink, config_limits, config_queue, config_sparkplug)
     for cls in ast.parse("".join(map(inspect.getsource, parts))).body:
         if isinstance(cls, ast.ClassDef):
             for field, text in zip(cls.body, cls.body[1:], strict=False):

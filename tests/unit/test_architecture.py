@@ -60,13 +60,13 @@ MAY_IMPORT = {
 }
 """What each part of `bridge` may import from the other parts; all may import the leaves."""
 LEAVES = {
-    "config", "config_access", "config_downlink", "config_limits", "config_sparkplug", "quantities", "units", "address",
-    "credentials", "device_filter", "durable", "groups", "orders", "belief",
+    "config", "config_access", "config_downlink", "config_limits", "config_queue", "config_sparkplug", "quantities",
+    "units", "address", "credentials", "device_filter", "durable", "groups", "orders", "belief",
 }  # fmt: skip
 """They import nothing from `bridge`, but `config` its parts."""
 
 PURE = re.compile(
-    r"bridge/(mqtt/.*|message|belief|device_filter|groups|orders|row|config|config_access|config_downlink|config_limits|config_sparkplug|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
+    r"bridge/(mqtt/.*|message|belief|device_filter|groups|orders|row|config|config_access|config_downlink|config_limits|config_queue|config_sparkplug|quantities|units|address|config_file/(errors|lines|shape|rules|route_rules)"
     r"|security/(acl|device_seal|envelope|recipient)|log/record|routing|bus_side/(forms|cloud_event|desired|commands|sketch)|schemas/wire_format|schemas/schema|sparkplug/.*|device_side/(arrival|command|desired|documents|trace_context))\.py"
 )
 IMPURE = {"asyncio", "socket", "ssl", "os", "time", "random", "secrets", "threading", "subprocess", "select", "uvloop"}
@@ -122,8 +122,15 @@ def imports_point_one_way(module: Module) -> Iterator[str]:
         return
     allowed = {module.part} if module.part in LEAVES else {module.part, *MAY_IMPORT[module.part], *LEAVES}
     if module.part == "config":
-        allowed |= {"config_access", "config_downlink", "config_limits", "config_sparkplug", "quantities"}
-    if module.part in ("config_access", "config_downlink", "config_limits", "config_sparkplug"):
+        allowed |= {
+            "config_access",
+            "config_downlink",
+            "config_limits",
+            "config_queue",
+            "config_sparkplug",
+            "quantities",
+        }
+    if module.part in ("config_access", "config_downlink", "config_limits", "config_queue", "config_sparkplug"):
         allowed |= {"quantities"}
     for line, name in module.bridge_imports():
         if name.split(".")[0] not in allowed:
