@@ -39,13 +39,12 @@ from bridge.device_side.documents import (
 )
 from bridge.device_side.group_states import GroupStates
 from bridge.device_side.handshakes import Opened
+from bridge.device_side.packed import Packed, decode_document, encode_document
 from bridge.device_side.uplink import Lane
 from bridge.log.errors import LogFull, RecordTooLarge
 from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, GATEWAYS, Record, decode_context, encode, encode_context
 
 _log = logging.getLogger(__name__)
-_encode_document = msgspec.json.Encoder().encode
-_decode_document = msgspec.json.Decoder(Document).decode
 _decode_patch = msgspec.json.Decoder(dict[str, object]).decode
 _MS = 1_000_000
 POSITION_KEY = "state-position"
@@ -101,7 +100,7 @@ class Devices:
         self._kick = kick
         self._retain = retain
         self.groups = groups
-        self._documents = {device: _decode_document(body) for device, body in cold.load("documents")}
+        self._documents = Packed(cold.load("documents"))
         self._unwritten: dict[str, None] = {}
         self.watchers: set[Callable[[str], None]] = set()
         """Each is called with a device whose document is another from now on, or gone."""
@@ -125,10 +124,11 @@ class Devices:
         """
         for record in tail:
             if record.kind == DOCUMENT and not decode_context(record.context)[0].startswith(GATEWAYS):
-                document = _decode_document(record.payload)
+                document = decode_document(record.payload)
                 self._documents[document.device] = document
                 self._cold.put("documents", document.device, record.payload)
-        for document in list(self._documents.values()):
+        for device in list(self._documents):
+            document = self._documents[device]
             self._tell_device(document, "desired", "delta")
             if document.presence is not None and document.presence.state == "online" and self._is_ours(document):
                 self.offline(document.device, "gateway-stopped", None)
@@ -176,7 +176,8 @@ class Devices:
     def renew(self, epoch: int) -> None:
         """This is another epoch than it was taken for: what holds is said again."""
         self._epoch = epoch
-        for document in list(self._documents.values()):
+        for device in list(self._documents):
+            document = self._documents[device]
             presence = document.presence
             if presence is not None and presence.gateway == self._gateway and presence.state == "online":
                 self._change(with_presence(document, msgspec.structs.replace(presence, gateway_epoch=epoch)))
@@ -314,7 +315,7 @@ class Devices:
         if payload is None:
             self._removed(device, own, done)
             return
-        known = _decode_document(payload)
+        known = decode_document(payload)
         now = self._clock.instant()
         merged = reconciled(own or Document(device), known, self._gateway, self.groups.of, now)
         said = merged.presence
@@ -338,9 +339,9 @@ class Devices:
             self._tell_watchers(device)
         done()
 
-    def _hold(self, document: Document) -> None:
-        self._documents[document.device] = document
-        self._tell_watchers(document.device)
+    def _hold(self, device: str, body: bytes) -> None:
+        self._documents.keep(device, body)
+        self._tell_watchers(device)
 
     def _tell_watchers(self, device: str) -> None:
         for tell in self.watchers:
@@ -348,8 +349,9 @@ class Devices:
 
     def _keep(self, document: Document) -> None:
         """It is in the topic already."""
-        self._hold(document)
-        self._cold.put("documents", document.device, _encode_document(document))
+        body = encode_document(document)
+        self._hold(document.device, body)
+        self._cold.put("documents", document.device, body)
 
     def _is_ours(self, document: Document) -> bool:
         """Nobody but this gateway has said whether the device is there."""
@@ -382,7 +384,7 @@ class Devices:
         try:
             self._append(document, None)
         except LogFull:
-            self._hold(document)
+            self._hold(document.device, encode_document(document))
             self._unwritten[document.device] = None
         except RecordTooLarge as error:
             _log.error("device=%s: its presence is not told: %s", document.device, error)
@@ -390,7 +392,7 @@ class Devices:
     def _append(
         self, document: Document, done: Callable[[], None] | None, *, packet_id: int = 0, effect: Opened | None = None
     ) -> None:
-        body = _encode_document(document)
+        body = encode_document(document)
         flags = CLOCK_SYNCHRONISED if self._clock.synchronised() else 0
         record = encode(
             DOCUMENT,
@@ -411,11 +413,11 @@ class Devices:
                 done()
 
         self.lane.append(record, durable, effect)
-        self._hold(document)
+        self._hold(document.device, body)
         self._kick()
 
     def _check_size(self, document: Document) -> None:
-        if len(_encode_document(document)) > self._settings.document_max_bytes:
+        if len(encode_document(document)) > self._settings.document_max_bytes:
             raise BadPatch(f"the document would be larger than {self._settings.document_max_bytes} bytes")
 
     def _check_depth(self, state: dict[str, object]) -> None:
