@@ -111,3 +111,20 @@ def test_a_key_that_is_not_there_or_not_secret_or_another_is_said_in_a_sentence(
     box.start()
     assert box.stop() == 0
     assert "Traceback" not in box.log()
+
+
+def test_the_key_may_be_a_credential_that_systemd_hands_over(box: Box) -> None:
+    box.change(f"[kafka]\n{NOBODY}\n", SINK.format(directory=box.directory))
+    box.change('encrypt_key_file = "queue.key"', 'encrypt_key_file = "/run/busbridge-no-such-file/queue.key"')
+    assert "cannot be read" in box.refused()
+    credentials = box.directory / "credentials"
+    credentials.mkdir()
+    box.key.rename(credentials / "queue.key")
+    box.environment["CREDENTIALS_DIRECTORY"] = str(credentials)
+    box.start()
+    box.publish(b"planted payload 1")
+    wait_until(lambda: box.forwarded() == [b"planted payload 1"], f"the bus side has the key too: {box.log()}")
+    assert box.stop() == 0
+    assert [
+        path for path in (box.directory / "data" / "uplink").rglob("*.seg") if b"planted" in path.read_bytes()
+    ] == []

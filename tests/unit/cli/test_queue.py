@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from bridge import config
 from bridge.bus_side.dead_letter_log import DeadLetterLog
 from bridge.bus_side.letter import Letter
 from bridge.bus_side.refusal import Refusal
+from bridge.cli.queue_source import PROGRESS_FROM
 from bridge.device_side.lock import DirectoryLock
 from bridge.log import record as rec
 from bridge.log.cursor import Cursor
@@ -120,6 +122,27 @@ def test_beside_a_running_daemon_it_says_so_and_reads_all_the_same(busbridge, da
         assert done.returncode == 0
         assert f"A daemon (process {os.getpid()}) runs" in done.stderr
     assert busbridge("queue", "verify", data).stderr == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_long_work_shows_how_far_it_is_on_a_terminal_and_nowhere_else(data, tmp_path, terminal):
+    (segment,) = (data / "uplink" / "normal").glob("*.seg")
+    os.truncate(segment, PROGRESS_FROM)  # a hole, which takes as long to read as zeros
+    ours, theirs = os.openpty() if terminal else os.pipe()
+    command = [sys.executable, "-m", "bridge", "queue", "inspect", str(data), "--json"]
+    with (tmp_path / "out").open("wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=theirs, cwd=CHECKOUT, env={**os.environ, "TERM": "xterm"}
+        )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # a terminal that nobody has open any more
+        while more := os.read(ours, 65_536):
+            shown += more
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert json.loads((tmp_path / "out").read_bytes())["lanes"][1]["lane"] == "normal"
+    assert b"Reading" in shown if terminal else shown == b""
 
 
 def test_verify_finds_nothing_wrong(busbridge, data):
