@@ -190,13 +190,17 @@ class _Talk:
         await self._write(_head(answer, length), *body, h11.EndOfMessage())
 
     async def _send_stream(self, answer: Answer, stream: AsyncGenerator[bytes, None]) -> None:
-        """Each part has its own time to be read in: who does not is hung up on."""
+        """Each part has its own time to be read in: who does not is hung up on, and who hangs up is noticed at once."""
         async with asyncio.timeout(self._silence_s):
-            await self._write(_head(answer))
-        if not self._bare:
-            async for part in stream:
+            await self._write(_head(answer, ("Connection", "close")))
+        gone = asyncio.ensure_future(self._reader.read(1))
+        try:
+            while not self._bare and (part := await _unless(gone, anext(stream, None))) is not None:
                 async with asyncio.timeout(self._silence_s):
                     await self._write(h11.Data(data=part))
+        finally:
+            gone.cancel()
+            await asyncio.wait((gone,))
         async with asyncio.timeout(self._silence_s):
             await self._write(h11.EndOfMessage())
 
@@ -205,6 +209,17 @@ class _Talk:
             raise ConnectionResetError  # which uvloop calls a RuntimeError
         self._writer.write(b"".join(self._protocol.send(event) or b"" for event in events))
         await self._writer.drain()
+
+
+async def _unless(gone: asyncio.Future[bytes], part: Awaitable[bytes | None]) -> bytes | None:
+    """The part; ConnectionResetError if the reader goes before it is there."""
+    task = asyncio.ensure_future(part)
+    await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait((task,))
+    raise ConnectionResetError
 
 
 def _head(answer: Answer, *more: tuple[str, str]) -> h11.Response:

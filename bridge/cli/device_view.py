@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import typer
 
@@ -50,7 +50,7 @@ class Place(Protocol):
     async def refresh(self) -> set[str]:
         """Looks again; the devices whose documents are others now, or gone. Raises FleetError."""
 
-    def belief(self, row: Row) -> Belief:
+    def belief(self, device: str, row: Row) -> Belief:
         """What may be believed of a device, as of the last look."""
 
 
@@ -73,50 +73,87 @@ class StateTopic:
         self._before = rfc3339(time.time_ns() - int(self._margin_s * 1e9))
         return await self._roster.refresh()
 
-    def belief(self, row: Row) -> Belief:
+    def belief(self, device: str, row: Row) -> Belief:
         return believed(row.presence, self._roster.lives.get(row.gateway), self._before)
 
 
+class Where(NamedTuple):
+    """Where a command looks, by its options."""
+
+    config: Path | None
+    server: str | None
+    topic: str | None
+    margin_s: float | None
+    local: bool
+    data_dir: Path | None
+
+
 def look(
-    config: Path | None,
-    server: str | None,
-    topic: str | None,
-    margin_s: float | None,
+    where: Where,
+    patterns: Sequence[str],
     wanted: Callable[[str], bool],
     work: Callable[[Place], Coroutine[Any, Any, Answer]],
 ) -> Answer:
-    """What the work makes of the state topic, which has been read once by then.
+    """What the work makes of what is to be seen, which has been read once by then.
+
+    Args:
+        where: that is.
+        patterns: of the devices that the work is about, none: all.
+        wanted: the same for one device; called with each.
+        work: gets the place.
 
     Raises:
         Failure: it cannot be read, and why.
     """
     from bridge.bus_side.fleet import FleetError
+
+    if where.local and (where.server or where.topic):
+        raise Failure("--local asks the daemon, which goes with neither --kafka nor --topic", USAGE)
+    if where.data_dir is not None and not where.local:
+        raise Failure("--data-dir goes with --local", USAGE)
+    seen = _locally(where, patterns, work) if where.local else _in_topic(where, wanted, work)
+    with plainly(FleetError):
+        return asyncio.run(seen)
+
+
+async def _locally(
+    where: Where, patterns: Sequence[str], work: Callable[[Place], Coroutine[Any, Any, Answer]]
+) -> Answer:
+    from bridge.cli.local import directory_of
+    from bridge.cli.local_devices import LocalDevices
+
+    place = LocalDevices(directory_of(where.config, where.data_dir), patterns)
+    try:
+        await place.refresh()
+        return await work(place)
+    finally:
+        await place.close()
+
+
+async def _in_topic(
+    where: Where, wanted: Callable[[str], bool], work: Callable[[Place], Coroutine[Any, Any, Answer]]
+) -> Answer:
     from bridge.bus_side.roster import Roster
     from bridge.config import State
 
-    settings, whence = configured(config, server)
-    if settings.state is None and topic is None:
+    settings, whence = configured(where.config, where.server)
+    if settings.state is None and where.topic is None:
         raise Failure(f"{whence} has no [state]: which topic has the documents? (--topic)", USAGE)
     state = settings.state or State()
-    assert settings.kafka is not None
-    kafka, name = settings.kafka, topic or state.topic
+    kafka, name = settings.kafka, where.topic or state.topic
+    assert kafka is not None
     noise = quiet_log("devices")
-
-    async def run() -> Answer:
-        with ExitStack() as bar:
-            roster = Roster(kafka, name, noise, wanted=wanted, progress=bar.enter_context(reading()))
-            servers = ", ".join(kafka.bootstrap_servers)
-            margin = state.sweep_margin if margin_s is None else margin_s
-            place = StateTopic(roster, f"the topic {name!r} of Kafka at {servers}", margin)
-            try:
-                await place.refresh()
-                bar.close()
-                return await work(place)
-            finally:
-                await roster.close()
-
-    with plainly(FleetError):
-        return asyncio.run(run())
+    with ExitStack() as bar:
+        roster = Roster(kafka, name, noise, wanted=wanted, progress=bar.enter_context(reading()))
+        servers = ", ".join(kafka.bootstrap_servers)
+        margin = state.sweep_margin if where.margin_s is None else where.margin_s
+        place = StateTopic(roster, f"the topic {name!r} of Kafka at {servers}", margin)
+        try:
+            await place.refresh()
+            bar.close()
+            return await work(place)
+        finally:
+            await roster.close()
 
 
 @contextmanager

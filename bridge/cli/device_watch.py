@@ -13,6 +13,7 @@ import msgspec
 from bridge.cli.device_page import page_lines
 from bridge.cli.device_table import Listed, device_lines, summary
 from bridge.cli.device_view import Place
+from bridge.cli.failure import Failure
 from bridge.cli.output import until_the_reader_goes
 from bridge.row import Asked, Row, row_of, with_belief
 
@@ -50,7 +51,7 @@ class Watched:
             elif self._rows.pop(device, None) is not None and self._told.pop(device, None) is not None:
                 yield msgspec.json.encode({"device": device, "removed": True})
         for device, row in self._rows.items():
-            belief, told = self._place.belief(row), self._told.get(device)
+            belief, told = self._place.belief(device, row), self._told.get(device)
             if self._asked.takes(row, belief):
                 if device not in renewed and told == belief.state:
                     continue
@@ -62,7 +63,8 @@ class Watched:
     def found(self) -> list[Listed]:
         """Those asked for, by id."""
         beliefs = (
-            (device, self._rows[device], self._place.belief(self._rows[device])) for device in sorted(self._rows)
+            (device, self._rows[device], self._place.belief(device, self._rows[device]))
+            for device in sorted(self._rows)
         )
         return [(device, row, belief) for device, row, belief in beliefs if self._asked.takes(row, belief)]
 
@@ -88,7 +90,7 @@ async def watch_one(place: Place, device: str) -> None:
         if value is None:
             yield f"there is no document of {device}"
             return
-        yield from page_lines(device, value, place.belief(row_of(value)))
+        yield from page_lines(device, value, place.belief(device, row_of(value)))
 
     await _watch(place, Watched(place, Asked((device,))), draw)
 
@@ -109,7 +111,7 @@ async def _watch(place: Place, watched: Watched, draw: Draw) -> None:
             try:
                 changed = await place.refresh()
                 trouble = ""
-            except FleetError as error:
+            except (FleetError, Failure) as error:
                 if live is None and trouble != str(error):
                     print(f"busbridge: {error}; tried again", file=sys.stderr)
                 changed, trouble = set(), str(error)

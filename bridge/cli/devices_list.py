@@ -9,9 +9,10 @@ import typer
 
 from bridge.cli.cluster import ConfigFile, Server
 from bridge.cli.device_table import Listed, device_lines, summary
-from bridge.cli.device_view import Margin, Place, Topic, Watch, look, until_interrupted
+from bridge.cli.device_view import Margin, Place, Topic, Watch, Where, look, until_interrupted
 from bridge.cli.device_watch import watch_list
 from bridge.cli.failure import USAGE, plainly
+from bridge.cli.local import DataDir, Local
 from bridge.cli.output import until_the_reader_goes
 from bridge.groups import BadLabels, check_group
 from bridge.row import Asked, row_of, with_belief
@@ -25,6 +26,8 @@ def list_devices(
     devices: Patterns = None,
     config: ConfigFile = None,
     kafka: Server = None,
+    local: Local = False,
+    data_dir: DataDir = None,
     topic: Topic = None,
     margin: Margin = None,
     online: Annotated[bool, typer.Option("--online", help="Those that are there.")] = False,
@@ -51,6 +54,7 @@ def list_devices(
       busbridge devices list --config /etc/busbridge/busbridge.toml
       busbridge devices list --kafka kafka-1:9092 --unknown --gateway gw-007 --label site=north
       busbridge devices list --kafka kafka-1:9092 --watch
+      busbridge devices list --local --offline
       busbridge devices list 'press-*' --config gw.toml --json | jq .reported.state.firmware
     """
     with plainly(BadLabels, code=USAGE):
@@ -73,7 +77,7 @@ def list_devices(
             _print(place, asked, as_json=as_json)
 
     with until_interrupted(watch):
-        look(config, kafka, topic, margin, asked.of_name(), work)
+        look(Where(config, kafka, topic, margin, local, data_dir), asked.patterns, asked.of_name(), work)
 
 
 def _print(place: Place, asked: Asked, *, as_json: bool) -> None:
@@ -91,6 +95,6 @@ def _found(place: Place, asked: Asked) -> Iterator[Listed]:
     """By id."""
     for device in sorted(place.documents):
         row = row_of(place.documents[device])
-        belief = place.belief(row)
+        belief = place.belief(device, row)
         if asked.takes(row, belief):
             yield device, row, belief

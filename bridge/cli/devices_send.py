@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bridge.cli.cluster import ConfigFile, Server, configured
 from bridge.cli.failure import USAGE, Failure, plainly
+from bridge.cli.loading import duration
+from bridge.cli.local import DataDir, Local, directory_of
+from bridge.cli.local_orders import send_locally
 from bridge.cli.queue_source import quiet_log
+
+if TYPE_CHECKING:
+    from bridge.config import Config
 
 
 def send(
@@ -16,6 +22,8 @@ def send(
     name: Annotated[str, typer.Argument(help="What it is to do.")],
     config: ConfigFile = None,
     kafka: Server = None,
+    local: Local = False,
+    data_dir: DataDir = None,
     payload: Annotated[str | None, typer.Option(help="JSON.")] = None,
     deadline: Annotated[str, typer.Option(help="How long it may take, for example 30 s.")] = "60 s",
     qos: Annotated[int, typer.Option(min=0, max=2, help="At which it is delivered at the most.")] = 1,
@@ -35,28 +43,17 @@ def send(
       busbridge devices send dev-00001 set --payload '{"interval_s": 10}' --deadline '5 min' --config gw/busbridge.toml
     """
     import msgspec
-    from aiokafka.errors import KafkaError
 
-    from bridge.bus_side.access import AccessError
-    from bridge.cli.command_sender import NoOutcome, NoTopic, send_and_wait
-    from bridge.units import UnitError, parse_duration
-
-    settings, whence = configured(config, kafka)
-    given = {"command_topic": command_topic, "outcome_topic": outcome_topic}
-    named = {name: topic for name, topic in given.items() if topic is not None}
-    topics = msgspec.structs.replace(settings.downlink, **named)
-    if topics.command_topic is None:
-        raise Failure(f"{whence} has no downlink.command_topic: which do gateways read? (--command-topic)", USAGE)
-    assert settings.kafka is not None
-    with plainly(UnitError, code=USAGE):
-        patience_s = parse_duration(deadline)
+    patience_s = duration(deadline)
     try:
         value = msgspec.json.decode(payload) if payload is not None else msgspec.UNSET
     except (msgspec.DecodeError, RecursionError) as error:
         raise Failure(f"--payload is no JSON: {error}", USAGE) from error
-    quiet_log("devices")
-    with plainly(AccessError, KafkaError, NoOutcome, NoTopic):
-        record = send_and_wait(settings.kafka, topics, device, name, value, qos, patience_s)
+    if local:
+        record = send_locally(directory_of(config, data_dir), device, name, value, qos, patience_s)
+    else:
+        topics = {"command_topic": command_topic, "outcome_topic": outcome_topic}
+        record = _by_kafka(configured(config, kafka), topics, device, name, value, qos, patience_s)
     outcome = msgspec.json.decode(record)
     if as_json:
         typer.echo(record.decode())
@@ -66,3 +63,29 @@ def send(
     if outcome["outcome"] != "succeeded":
         why = outcome["detail"] or msgspec.json.encode(outcome["payload"]).decode()
         raise Failure(f"{outcome['outcome']}: {why}")
+
+
+def _by_kafka(
+    cluster: tuple[Config, str],
+    topics: dict[str, str | None],
+    device: str,
+    name: str,
+    payload: object,
+    qos: int,
+    patience_s: float,
+) -> bytes:
+    import msgspec
+    from aiokafka.errors import KafkaError
+
+    from bridge.bus_side.access import AccessError
+    from bridge.cli.command_sender import NoOutcome, NoTopic, send_and_wait
+
+    settings, whence = cluster
+    named = {name: topic for name, topic in topics.items() if topic is not None}
+    downlink = msgspec.structs.replace(settings.downlink, **named)
+    if downlink.command_topic is None:
+        raise Failure(f"{whence} has no downlink.command_topic: which do gateways read? (--command-topic)", USAGE)
+    assert settings.kafka is not None
+    quiet_log("devices")
+    with plainly(AccessError, KafkaError, NoOutcome, NoTopic):
+        return send_and_wait(settings.kafka, downlink, device, name, payload, qos, patience_s)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bridge.cli.cluster import ConfigFile, Server, configured
 from bridge.cli.desired_input import read_object
 from bridge.cli.device_view import Topic
-from bridge.cli.failure import USAGE, Failure, plainly
+from bridge.cli.failure import USAGE, Failure
+from bridge.cli.loading import duration
+from bridge.cli.local import DataDir, Local, directory_of
+from bridge.cli.local_orders import desire_locally
 
+if TYPE_CHECKING:
+    from bridge.config import Config
+
+Patch = Annotated[
+    str | None, typer.Option(metavar="JSON", help="Change what is desired so far by this merge patch (RFC 7386).")
+]
 IfVersion = Annotated[
     int | None, typer.Option("--if-version", min=0, help="Only if this version is the present one; 0: none is.")
 ]
@@ -24,10 +33,10 @@ def set_desired(
     state: Annotated[str | None, typer.Argument(metavar="[JSON]", help="The whole desired state, an object.")] = None,
     config: ConfigFile = None,
     kafka: Server = None,
+    local: Local = False,
+    data_dir: DataDir = None,
     file: Annotated[Path | None, typer.Option("--file", help="The state is in this file; - is standard input.")] = None,
-    patch: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Change what is desired so far by this merge patch (RFC 7386).")
-    ] = None,
+    patch: Patch = None,
     remove: Annotated[bool, typer.Option("--remove", help="Nothing is desired of the device any more.")] = False,
     version: Annotated[
         int | None, typer.Option(min=1, help="Of this state; else one more than the highest so far.")
@@ -51,37 +60,63 @@ def set_desired(
       busbridge devices set dev-00001 --patch '{"interval_s": null, "net": {"vlan": 7}}' --kafka kafka-1:9092
       busbridge devices set dev-00001 --file wanted.json --if-version 4 --config gw.toml --wait '5 min' --in-step
       busbridge devices set dev-00001 --remove --config gw.toml
+      busbridge devices set dev-00001 --patch '{"interval_s": 5}' --local --config gw.toml
     """
     import msgspec
-
-    from bridge.cli.desired_setter import Change, carry_out
-    from bridge.config import State
-    from bridge.units import UnitError, parse_duration
 
     given = [name for name, value in (("JSON", state), ("--file", file), ("--patch", patch)) if value is not None]
     if len(given) + remove != 1:
         raise Failure("what is desired? One of JSON, --file, --patch and --remove", USAGE)
     if remove and version is not None:
         raise Failure("a removal has no version", USAGE)
-    if in_step and wait is None:
-        raise Failure("--in-step goes with --wait", USAGE)
-    loaded, whence = configured(config, kafka)
-    if desired_topic is None and loaded.downlink.desired_topic is None:
+    if in_step and (wait is None or local):
+        raise Failure("--in-step goes with --wait, and not with --local", USAGE)
+    wanted = None if remove else read_object(patch or state, file, "--patch" if patch else "JSON")
+    patience_s = duration(wait) if wait is not None else None
+    topics = {"topic": topic, "desired_topic": desired_topic}
+    if local:
+        if kafka is not None or any(topics.values()):
+            raise Failure("--local goes with neither --kafka nor topics", USAGE)
+        done = desire_locally(
+            directory_of(config, data_dir), device, wanted,
+            patch=patch is not None, version=version, if_version=if_version, patience_s=patience_s or 0.0,
+        )  # fmt: skip
+    else:
+        change = (device, wanted, patch is not None, version, if_version)
+        done = _by_kafka(configured(config, kafka), topics, change, patience_s, in_step=in_step)
+    typer.echo(msgspec.json.encode(done).decode() if as_json else _words(done))
+
+
+def _by_kafka(
+    cluster: tuple[Config, str],
+    topics: dict[str, str | None],
+    change: tuple[str, dict[str, Any] | None, bool, int | None, int | None],
+    patience_s: float | None,
+    *,
+    in_step: bool,
+) -> dict[str, object]:
+    """`change`: what makes a `Change`."""
+    import msgspec
+
+    from bridge.cli.desired_setter import Change, carry_out
+    from bridge.config import State
+
+    loaded, whence = cluster
+    target = topics["desired_topic"] or loaded.downlink.desired_topic
+    if target is None:
         raise Failure(f"{whence} has no downlink.desired_topic: which topic do gateways read? (--desired-topic)", USAGE)
-    bounds = msgspec.structs.replace(loaded.state or State(), **({"topic": topic} if topic is not None else {}))
-    wanted = (
-        None if remove else read_object(patch if patch is not None else state, file, "--patch" if patch else "JSON")
-    )
-    with plainly(UnitError, code=USAGE):
-        patience_s = parse_duration(wait) if wait is not None else None
-    change = Change(device, wanted, patch is not None, version, if_version)
-    target = desired_topic or loaded.downlink.desired_topic or ""
-    done = carry_out(loaded, target, bounds, change, patience_s, in_step=in_step)
-    typer.echo(msgspec.json.encode(done).decode() if as_json else _words(done, target))
+    state = loaded.state or State()
+    bounds = msgspec.structs.replace(state, topic=topics["topic"] or state.topic)
+    return carry_out(loaded, target, bounds, Change(*change), patience_s, in_step=in_step)
 
 
-def _words(done: Mapping[str, object], topic: str) -> str:
+def _words(done: Mapping[str, object]) -> str:
     what = f"version {done['version']}" if done["version"] else "the removal"
-    where = f"is in {topic}, partition {done['partition']}, offset {done['offset']}"
-    after = {"written": "", "taken": "; its gateway has taken it over", "in-step": "; the device reports it"}
-    return f"{what} of {done['device']}'s desired state {where}{after[str(done['outcome'])]}"
+    where = f"is in Kafka, partition {done['partition']}, offset {done['offset']}" if "offset" in done else ""
+    after = {
+        "kept": "is on the gateway's disk, on its way to Kafka",
+        "written": where,
+        "taken": f"{where}; its gateway has taken it over" if where else "was taken over",
+        "in-step": f"{where}; the device reports it",
+    }
+    return f"{what} of {done['device']}'s desired state {after[str(done['outcome'])]}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 from typing import Annotated
 
 import typer
 
 from bridge.cli.cluster import ConfigFile, Server
 from bridge.cli.device_page import page_lines
-from bridge.cli.device_view import Margin, Place, Topic, Watch, look, until_interrupted
+from bridge.cli.device_view import Margin, Place, Topic, Watch, Where, look, until_interrupted
 from bridge.cli.device_watch import watch_one
 from bridge.cli.failure import FAILED, Failure
+from bridge.cli.local import DataDir, Local
 from bridge.cli.output import until_the_reader_goes
 from bridge.row import row_of, with_belief
 
@@ -23,6 +25,8 @@ def show(
     device: Device,
     config: ConfigFile = None,
     kafka: Server = None,
+    local: Local = False,
+    data_dir: DataDir = None,
     topic: Topic = None,
     margin: Margin = None,
     watch: Watch = False,
@@ -35,6 +39,7 @@ def show(
       busbridge devices show dev-00001 --config /etc/busbridge/busbridge.toml
       busbridge devices show dev-00001 --kafka kafka-1:9092 --json | jq .delta
       busbridge devices show dev-00001 --config gw.toml --watch
+      busbridge devices show dev-00001 --local --config gw.toml
     """
     seen: list[str] = []
 
@@ -49,14 +54,14 @@ def show(
         value = place.documents.get(device)
         if value is None:
             raise Failure(f"{place.name} has no document of {device!r}{_like(device, seen)}", FAILED)
-        belief = place.belief(row_of(value))
+        belief = place.belief(device, row_of(value))
         lines = [with_belief(value, belief).decode()] if as_json else page_lines(device, value, belief)
         with until_the_reader_goes():
             for line in lines:
                 print(line)
 
     with until_interrupted(watch):
-        look(config, kafka, topic, margin, wanted, work)
+        look(Where(config, kafka, topic, margin, local, data_dir), (glob.escape(device),), wanted, work)
 
 
 def _like(device: str, names: list[str]) -> str:

@@ -23,3 +23,13 @@ def load_config(path: Path) -> Config:
         return load(path)
     except ConfigErrors as errors:
         raise Failure("\n  ".join(["the configuration cannot be used:", *map(str, errors.errors)]), USAGE) from errors
+
+
+def duration(text: str) -> float:
+    """The seconds in an option like "30 s". Raises Failure."""
+    from bridge.units import UnitError, parse_duration
+
+    try:
+        return parse_duration(text)
+    except UnitError as error:
+        raise Failure(f'{text!r}: {error}; like "30 s"', USAGE) from error

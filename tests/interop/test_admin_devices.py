@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from tests.bench.support.processes import free_port
 from tests.interop.conftest import NewGateway
-from tests.interop.gateway import NO_SINK, Gateway, wait_until
+from tests.interop.gateway import CHECKOUT, NO_SINK, Gateway, wait_until
 from tests.interop.paho_device import V311, Device
 from tests.support.curl import Answer, curl
 
@@ -277,3 +279,48 @@ def test_all_of_them_in_lines(shared: Site) -> None:
     answer = shared.ask("/devices", "--header", "Accept: application/x-ndjson")
     lines = [json.loads(line) for line in answer.body.splitlines() if line]
     assert sorted(each["device"] for each in lines) == [f"dev-{number}" for number in range(DEVICES)]
+
+
+def devices(site: Site, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """`busbridge devices … --local`."""
+    command = [sys.executable, "-m", "bridge", "devices", *words, "--local", "--config", str(site.gateway.config)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    return done
+
+
+def test_the_commands_ask_the_daemon_too(shared: Site, tmp_path: Path) -> None:
+    lines = devices(shared, "list").stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:4]] == [["dev-0", "online"], ["dev-1", "online"], ["dev-2", "offline"]]
+    assert devices(shared, "list", "dev-[56]", "--offline").stderr.startswith("2 devices: 2 offline")
+    assert json.loads(devices(shared, "show", "dev-1", "--json").stdout)["reported"]["state"] == {"n": 1}
+    assert "has no document of 'dev-[1]'" in devices(shared, "show", "dev-[1]", code=1).stderr
+    assert "there is no way to Kafka now" in devices(shared, "set", "dev-1", "{}", code=1).stderr
+    assert "there is no way to Kafka now" in devices(shared, "send", "dev-1", "reboot", code=1).stderr
+    assert (
+        "the present version is none, not 4"
+        in devices(shared, "set", "dev-1", "--remove", "--if-version", "4", code=1).stderr
+    )
+    assert "--local" in devices(shared, "list", "--kafka", "kafka:9092", code=2).stderr
+    elsewhere = [sys.executable, "-m", "bridge", "devices", "list", "--local", "--data-dir", str(tmp_path)]
+    done = subprocess.run(elsewhere, capture_output=True, text=True, cwd=CHECKOUT, check=False, timeout=60)
+    assert (done.returncode, "no daemon is running" in done.stderr) == (1, True), done.stderr
+
+
+def test_the_daemon_s_devices_watched_over_its_restart(site: Site) -> None:
+    command = [sys.executable, "-m", "bridge", "devices", "list", "dev-[01]", "--watch", "--local"]
+    process = subprocess.Popen(
+        [*command, "--config", str(site.gateway.config)], cwd=CHECKOUT, text=True, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    said = [json.loads(process.stdout.readline()) for _ in range(2)]
+    assert {(each["device"], each["believed"]["state"]) for each in said} == {("dev-0", "online"), ("dev-1", "online")}
+    site.gateway.kill()
+    site.gateway.start()
+    said = [json.loads(process.stdout.readline()) for _ in range(2)]
+    assert {(each["device"], each["presence"]["reason"]) for each in said} == {
+        ("dev-0", "gateway-stopped"), ("dev-1", "gateway-stopped"),
+    }  # fmt: skip
+    process.send_signal(signal.SIGINT)
+    process.stdout.close()
+    assert process.wait(20) == 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from firmware_sim.child import children_of
-from tests.interop.gateway import Gateway, wait_until
+from tests.interop.gateway import CHECKOUT, Gateway, wait_until
 from tests.interop.paho_device import Device
 from tests.support.curl import curl
 from tests.support.kafka.documents import Topic
@@ -126,3 +128,22 @@ def test_while_there_is_no_way_to_kafka_nothing_is_taken(gateway, ask, device):
     wait_until(lambda: ask("PUT", "dev-1/desired", state={}).status == 503, "the bus side is away")
     wait_until(lambda: ask("PUT", "dev-1/desired?wait=20", state={"b": 2}).status == 200, "it is back", 40)
     assert ask("GET", "dev-1").body["desired"]["state"] == {"b": 2}
+
+
+def test_the_commands_go_by_the_daemon_too(gateway, device):
+    def devices(*words):
+        command = [sys.executable, "-m", "bridge", "devices", *words, "--local", "--config", str(gateway.config)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=True, timeout=90).stdout
+
+    assert device.subscribe("devices/dev-1/commands/+", 1) == 1
+    assert (
+        devices("set", "dev-1", '{"a": 1}', "--wait", "30 s") == "version 1 of dev-1's desired state was taken over\n"
+    )
+    done = json.loads(devices("set", "dev-1", "--patch", '{"b": 2}', "--if-version", "1", "--wait", "30 s", "--json"))
+    assert done == {"device": "dev-1", "version": 2, "outcome": "taken"}
+
+    def answer(client, _user, message):
+        client.publish(f"{message.topic}/result", b'{"status": "succeeded", "payload": 7}', 1)
+
+    device.client.message_callback_add("devices/dev-1/commands/+", answer)
+    assert devices("send", "dev-1", "reboot", "--deadline", "40 s") == "succeeded: 7\n"
