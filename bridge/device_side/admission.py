@@ -36,15 +36,20 @@ class Admission:
         self.rates = rates
         self.handshakes = 0
         """In progress."""
-        self.antechamber = Antechamber(loop, limits, lambda: self.handshakes < limits.handshakes, self._displace)
+        self._by_address: Counter[str] = Counter()
+        """The same, of each address."""
+        self.antechamber = Antechamber(
+            loop, limits, lambda: self.handshakes < limits.handshakes, self._by_address.__getitem__, self._displace
+        )
         self.refused: Counter[str] = Counter()
         """Connections turned away without a look at who they are, by reason, since the start."""
         self.seldom = Seldom(loop.time)
         self._loop = loop
         self._limits = limits
         self._connections = connections
-        self._still: dict[asyncio.Future[None], float] = {}
-        """Handshakes that wait for their peer, and since when (loop time, seconds); the oldest first."""
+        self._still: dict[asyncio.Future[None], tuple[float, str]] = {}
+        """Handshakes that wait for their peer: since when (loop time, seconds), and from which address. The oldest
+        first."""
 
     def refusal(self, host: str) -> tuple[str, str] | None:
         """Why no connection is taken from there (the reason as it is counted, and in words); None: it is."""
@@ -62,23 +67,35 @@ class Admission:
         if (times := self.seldom.due(reason)) > 0:
             _log.warning("refused peer=%s: %s (%d such since this was last said)", peer, why, times)
 
-    def stands_still(self, until_ready: asyncio.Future[None]) -> None:
-        """A handshake waits for its peer; may be ended by Displaced."""
-        self._still[until_ready] = self._loop.time()
+    def stands_still(self, until_ready: asyncio.Future[None], where: str) -> None:
+        """A handshake waits for its peer, who is at this address; may be ended by Displaced."""
+        self._still[until_ready] = self._loop.time(), where
 
     def moves_on(self, until_ready: asyncio.Future[None]) -> None:
         """It does not any more."""
         self._still.pop(until_ready, None)
 
-    def handshake_over(self) -> None:
-        """A place is free."""
+    def handshake_begins(self, where: str) -> None:
+        """A caller from this address (`neighbourhood`) has a place."""
+        self.handshakes += 1
+        self._by_address[where] += 1
+
+    def handshake_over(self, where: str) -> None:
+        """It is free."""
         self.handshakes -= 1
+        self._by_address[where] -= 1
+        if not self._by_address[where]:
+            del self._by_address[where]
         self.antechamber.fill_places()
 
     def _displace(self, wanted: int) -> None:
-        """A peer has `limits.handshake_stall` for an answer while others wait: it has cost us a signature already."""
+        """A peer has `limits.handshake_stall` for an answer while others wait: it has cost us a signature already.
+
+        Those go first whose address has the most places: a slow peer does not pay for a flood from elsewhere.
+        """
         since = self._loop.time() - self._limits.handshake_stall
-        for until_ready, began in list(self._still.items())[:wanted]:
-            if began <= since and not until_ready.done():
+        slow = [(-self._by_address[where], each) for each, (began, where) in self._still.items() if began <= since]
+        for _, until_ready in sorted(slow, key=lambda one: one[0])[:wanted]:
+            if not until_ready.done():
                 self.refused[STALLED] += 1
                 until_ready.set_exception(Displaced(f"it stood still for {self._limits.handshake_stall:g} s"))

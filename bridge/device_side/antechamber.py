@@ -3,6 +3,8 @@
 Waiting costs a socket and a few hundred bytes, no task, thread or place. A TLS caller has said enough with a whole
 ClientHello record; the kernel counts its bytes (SO_RCVLOWAT), so one that sends a byte now and then wakes nobody.
 When too many wait, the one that has said nothing for longest goes: whoever means it has spoken within a round trip.
+
+Places go to the address that has the fewest: a thousand callers from one wait behind each other, not before others.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from bridge.config import Limits
+from bridge.device_side.rates import neighbourhood
 
 _TICK_S = 0.25
 _LOOK_BYTES = 4096
@@ -28,7 +31,7 @@ GONE = "gone"
 class Caller:
     """A connection of which nothing is known yet but where it comes from."""
 
-    __slots__ = ("expected", "go_on", "needs_place", "peer", "refuse", "sock", "tls", "until")
+    __slots__ = ("expected", "go_on", "needs_place", "peer", "refuse", "sock", "tls", "until", "where")
 
     def __init__(
         self,
@@ -50,6 +53,8 @@ class Caller:
         """
         self.sock = sock
         self.peer = peer
+        self.where = neighbourhood(peer.rpartition(":")[0])
+        """Its address, as far as it counts as one."""
         self.tls = tls
         self.needs_place = needs_place
         self.go_on = go_on
@@ -87,25 +92,35 @@ class Antechamber:
     """For all listeners together."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, limits: Limits, place: Callable[[], bool], clear: Callable[[int], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        place: Callable[[], bool],
+        taken: Callable[[str], int],
+        clear: Callable[[int], None],
     ) -> None:
         """Args:
         loop: the process's event loop.
         limits: how many wait, and for how long.
         place: whether there is one for another handshake.
+        taken: how many of them an address has.
         clear: so many wait for places; those that hold one without using it may have to go.
         """
         self._loop = loop
         self._limits = limits
         self._place = place
+        self._taken = taken
         self._clear = clear
         self._silent: OrderedDict[int, Caller] = OrderedDict()
         """By file descriptor, the oldest first."""
-        self._ready: OrderedDict[int, Caller] = OrderedDict()
+        self._ready: OrderedDict[str, OrderedDict[int, Caller]] = OrderedDict()
+        """Those that wait for a place, by address and file descriptor; the newest last, of both."""
+        self._waiting = 0
+        """For a place."""
         self._ticking: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._silent) + len(self._ready)
+        return len(self._silent) + self._waiting
 
     def enter(self, caller: Caller) -> None:
         """It waits from now on; `go_on` or `refuse` will be called, never from in here."""
@@ -120,12 +135,24 @@ class Antechamber:
     def fill_places(self) -> None:
         """A place may be free. The newest first: under a flood the others have given up before their turn comes."""
         while self._ready and self._place():
-            _, caller = self._ready.popitem()
+            caller = next(reversed(self._ready[self._next_address()].values()))
+            self._take_out(caller)
             caller.go_on(caller)
+
+    def _next_address(self) -> str:
+        """The one that has the fewest places; no more of them are looked at than there are places, and one."""
+        fewest, found = -1, ""
+        for where in reversed(self._ready):
+            taken = self._taken(where)
+            if not taken:
+                return where
+            if fewest < 0 or taken < fewest:
+                fewest, found = taken, where
+        return found
 
     def leave(self, wanted: Callable[[Caller], bool]) -> None:
         """Hangs up on those of whom `wanted` is true, without a word."""
-        for caller in [each for each in (*self._silent.values(), *self._ready.values()) if wanted(each)]:
+        for caller in [each for each in self._all() if wanted(each)]:
             self._take_out(caller)
             caller.sock.close()
 
@@ -143,28 +170,39 @@ class Antechamber:
         if not caller.needs_place:
             caller.go_on(caller)
             return
-        self._ready[caller.sock.fileno()] = caller
+        self._ready.setdefault(caller.where, OrderedDict())[caller.sock.fileno()] = caller
+        self._ready.move_to_end(caller.where)
+        self._waiting += 1
         self.fill_places()
 
     def _push_out(self) -> None:
-        caller = next(iter((self._silent or self._ready).values()))
+        caller = next(self._all())
         self._take_out(caller)
         caller.refuse(caller, PUSHED_OUT)
+
+    def _all(self) -> Iterator[Caller]:
+        """The silent ones first, the oldest first."""
+        yield from self._silent.values()
+        for callers in self._ready.values():
+            yield from callers.values()
 
     def _take_out(self, caller: Caller) -> None:
         descriptor = caller.sock.fileno()
         if self._silent.pop(descriptor, None) is not None:
             self._loop.remove_reader(descriptor)
-        self._ready.pop(descriptor, None)
+        callers = self._ready.get(caller.where)
+        if callers is not None and callers.pop(descriptor, None) is not None:
+            self._waiting -= 1
+            if not callers:
+                del self._ready[caller.where]
 
     def _tick(self) -> None:
         now = self._loop.time()
-        for waiting in (self._silent, self._ready):
-            for caller in _overdue(waiting, now):
-                self._take_out(caller)
-                caller.refuse(caller, LATE)
-        if self._ready:
-            self._clear(len(self._ready))
+        for caller in [each for each in self._all() if each.until <= now]:
+            self._take_out(caller)
+            caller.refuse(caller, LATE)
+        if self._waiting:
+            self._clear(self._waiting)
         self._ticking = self._loop.call_later(_TICK_S, self._tick) if len(self) else None
 
 
@@ -176,8 +214,3 @@ def _needed(heard: bytes) -> int:
         return _HEADER_BYTES
     length = int.from_bytes(heard[3:5], "big")
     return _HEADER_BYTES + length if length <= _RECORD_MAX_BYTES else _HEADER_BYTES
-
-
-def _overdue(waiting: OrderedDict[int, Caller], now: float) -> list[Caller]:
-    """All of them are looked at: those that are ready stand in the order in which they spoke."""
-    return [caller for caller in waiting.values() if caller.until <= now]

@@ -41,6 +41,8 @@ class ColdStore:
         self._path = path
         self._on_failure = on_failure
         self._dirty: Changes = {}
+        self._writing = False
+        """A batch is on its way to the disk, or those who wait for it are being called; stays so when that fails."""
         self._callbacks: list[Callable[[], object]] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -113,10 +115,15 @@ class ColdStore:
         self._wake.set()
 
     def after_commit(self, callback: Callable[[], object]) -> None:
-        """Calls back, on the store's thread, when all that was put before is on disk."""
+        """Calls back when all that was put before is on disk: on the store's thread, or at once where nothing waits."""
         with self._lock:
-            self._callbacks.append(callback)
-        self._wake.set()
+            waits = self._writing or bool(self._dirty) or bool(self._callbacks)
+            if waits:
+                self._callbacks.append(callback)
+        if waits:
+            self._wake.set()
+        else:
+            callback()
 
     def close(self) -> None:
         """Writes what is left and ends the thread."""
@@ -133,6 +140,7 @@ class ColdStore:
             with self._lock:
                 dirty, self._dirty = self._dirty, {}
                 callbacks, self._callbacks = self._callbacks, []
+                self._writing = True
             try:
                 self._write(dirty)
             except sqlite3.Error as error:
@@ -140,6 +148,8 @@ class ColdStore:
                 return
             for callback in callbacks:
                 callback()
+            with self._lock:
+                self._writing = False
             if closing:
                 return
 

@@ -15,6 +15,7 @@ import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from bridge.device_side.admission import Admission, Displaced
 from bridge.device_side.antechamber import GONE, PUSHED_OUT, Caller
 from bridge.device_side.connection import Stream
 from bridge.device_side.doorman import Proof
+from bridge.device_side.rates import neighbourhood
 from bridge.device_side.websocket import UpgradeRefused, upgrade
 from bridge.security import tls
 from bridge.security.identity import IdentityError, Naming
@@ -33,7 +35,8 @@ from bridge.security.tls_words import explain
 from bridge.security.trust import Peer, Trust
 
 _log = logging.getLogger(__name__)
-_ACCEPTS_A_TURN = 64
+_ACCEPTS_A_TURN = 16
+"""Then whoever is in has its turn: one takes some 50 µs."""
 
 
 class CannotListen(Exception):
@@ -205,10 +208,10 @@ class ListeningPort:
         if not self._greets:
             self._welcome(caller.sock, caller.peer, None)
             return
-        self._admission.handshakes += 1
+        self._admission.handshake_begins(caller.where)
         task = self._loop.create_task(self._shake_hands(self._context, self.trust, caller.sock, caller.peer))
         self._tasks.add(task)
-        task.add_done_callback(self._handshake_over)
+        task.add_done_callback(partial(self._handshake_over, caller.where))
 
     def _refuse(self, caller: Caller, reason: str) -> None:
         """The caller's time in the antechamber has ended otherwise."""
@@ -230,9 +233,9 @@ class ListeningPort:
         """Something is said before the first byte of MQTT: TLS, a WebSocket's upgrade, or both."""
         return self._context is not None or self._settings.path is not None
 
-    def _handshake_over(self, task: asyncio.Task[None]) -> None:
+    def _handshake_over(self, where: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._admission.handshake_over()
+        self._admission.handshake_over(where)
 
     async def _shake_hands(
         self, context: ssl.SSLContext | None, trust: Trust | None, sock: socket.socket, peer: str
@@ -243,7 +246,7 @@ class ListeningPort:
         try:
             if context is not None and trust is not None:
                 sock = secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-                await self._handshake(secure)
+                await self._handshake(secure, neighbourhood(host))
                 shown = secure.getpeercert(binary_form=True) is not None
                 admitted = Admitted(self, trust.meet(secure, self._naming, time.time()) if shown else None)
                 if (
@@ -271,10 +274,10 @@ class ListeningPort:
             self._welcome(stream, peer, admitted)
 
     async def _upgrade(self, sock: socket.socket, peer: str) -> Stream:
-        deadline = self._deadline
+        deadline, where = self._deadline, neighbourhood(peer.rpartition(":")[0])
 
         async def readable() -> None:
-            await self._ready(sock, deadline, write=False)
+            await self._ready(sock, where, deadline, write=False)
 
         return await upgrade(sock, self._settings, self._limits, peer=peer, readable=readable)
 
@@ -283,19 +286,19 @@ class ListeningPort:
         """When a step that begins now must have ended, in loop time."""
         return self._loop.time() + self._limits.handshake_timeout
 
-    async def _handshake(self, sock: ssl.SSLSocket) -> None:
+    async def _handshake(self, sock: ssl.SSLSocket, where: str) -> None:
         deadline = self._deadline
         while True:
             try:
                 await self._loop.run_in_executor(self._pool, sock.do_handshake)
                 return
             except ssl.SSLWantReadError:
-                await self._ready(sock, deadline, write=False)
+                await self._ready(sock, where, deadline, write=False)
             except ssl.SSLWantWriteError:
-                await self._ready(sock, deadline, write=True)
+                await self._ready(sock, where, deadline, write=True)
 
-    async def _ready(self, sock: socket.socket, deadline: float, *, write: bool) -> None:
-        """Waits until the socket can be read or written.
+    async def _ready(self, sock: socket.socket, where: str, deadline: float, *, write: bool) -> None:
+        """Waits until the socket, of a peer at that address, can be read or written.
 
         Raises:
             TimeoutError: not by `deadline` (loop time, seconds).
@@ -305,7 +308,7 @@ class ListeningPort:
         loop = self._loop
         watch, unwatch = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
         watch(sock.fileno(), _settle, ready)
-        self._admission.stands_still(ready)
+        self._admission.stands_still(ready, where)
         try:
             async with asyncio.timeout_at(deadline):
                 await ready

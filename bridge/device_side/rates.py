@@ -6,6 +6,7 @@ his address with others, so only failures are counted there unless the configura
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ from bridge.device_side.token_bucket import Bounded, TokenBucket
 
 OFTEN, FAILING, DEVICE = "address-rate", "address-failures", "device-rate"
 _PREFIX = 64
+_HOSTS = 4096
+"""Hosts of which is remembered where they belong: to read an address takes longer than all else that is asked of it."""
 _PAUSE_S = 1.0
 
 
@@ -26,6 +29,7 @@ class Rates:
         self._now = now
         self._exempt = tuple(ipaddress.ip_network(each) for each in limits.address_exempt)
         most = limits.rates_remembered
+        self._key = functools.lru_cache(_HOSTS)(self._key_of)
         self._connects = Bounded(most, lambda: self._bucket(limits.address_connects_per_s, limits.address_burst))
         self._failures = Bounded(most, lambda: Failures(limits, now()))
         self._devices = Bounded(most, lambda: self._bucket(limits.device_connects_per_s, limits.device_burst))
@@ -58,16 +62,26 @@ class Rates:
     def _bucket(self, per_s: int | None, burst: int) -> TokenBucket:
         return TokenBucket(per_s or 1, burst, self._now())
 
-    def _key(self, host: str) -> str | None:
+    def _key_of(self, host: str) -> str | None:
         """None: it has no rates of its own."""
-        address = ipaddress.ip_address(host.partition("%")[0].strip("[]"))
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        if any(address in network for network in self._exempt):
-            return None
-        if address.version == 4:
-            return str(address)
-        return str(ipaddress.ip_network((address, _PREFIX), strict=False))
+        address = _address(host)
+        return None if any(address in network for network in self._exempt) else neighbourhood(host)
+
+
+@functools.lru_cache(_HOSTS)
+def neighbourhood(host: str) -> str:
+    """Return what counts as one address: the IPv4 address, or the IPv6 /64. Raises ValueError: it is no address."""
+    address = _address(host)
+    if address.version == 4:
+        return str(address)
+    return str(ipaddress.ip_network((address, _PREFIX), strict=False))
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    address = ipaddress.ip_address(host.partition("%")[0].strip("[]"))
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
 
 
 class Failures:

@@ -2,8 +2,9 @@
 
 Python gives a peer's certificate only after a handshake that succeeded, but it is for the others that whoever reads
 the log needs to know which device to walk to. So the handshake's messages are watched, through a hook that CPython has
-had since 3.8 and does not document (where it is missing, refusals are reported without a name). It costs some
-microseconds a record, so a connection leaves it behind as soon as its handshake is done.
+had since 3.8 and does not document (where it is missing, refusals are reported without a name). It costs about
+a microsecond a record, so a connection leaves it behind as soon as its handshake is done. (What `ssl.SSLContext` puts
+around the hook would make that seven, for enumerations of what is not looked at.)
 
 The name is what the certificate *claims*; nobody has vouched for it. It goes into a log line and nowhere else.
 """
@@ -11,8 +12,7 @@ The name is what the certificate *claims*; nobody has vouched for it. It goes in
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from cryptography import x509
 
@@ -23,8 +23,6 @@ _HANDSHAKE, _CERTIFICATE = 22, 11
 _HEADER_BYTES = 4
 _NAME_MAX_CHARS = 140
 
-MessageHook = Callable[[ssl.SSLSocket, str, int, int, int, bytes], None]
-
 
 class ClaimingContext(ssl.SSLContext):
     """A server context whose sockets note on a verification error whose certificate it was.
@@ -32,14 +30,14 @@ class ClaimingContext(ssl.SSLContext):
     Its own `wrap_socket` is used as ever. `settled` is an equal context without the hook: finished connections use it.
     """
 
-    _msg_callback: MessageHook  # CPython's hook; declared only, so that the type checker knows it
     settled: ssl.SSLContext | None = None
 
     def watch(self, settled: ssl.SSLContext) -> None:
         """Begin to watch; finished connections go over to `settled`."""
         self.settled = settled
         self.sslsocket_class = ClaimingSocket
-        self._msg_callback = _note_certificate
+        hook: Any = vars(ssl.SSLContext.__base__)["_msg_callback"]
+        hook.__set__(self, _note_certificate)
 
 
 class ClaimingSocket(ssl.SSLSocket):

@@ -117,8 +117,21 @@ def device_from_certificate(der: bytes, naming: Naming = USUAL) -> str:
     Raises:
         IdentityError: it cannot be read, or as `Naming.device`.
     """
+    return device_in(read_certificate(der), naming)
+
+
+def read_certificate(der: bytes) -> x509.Certificate:
+    """Parse a certificate (DER). Raises IdentityError: it is none."""
     try:
-        return naming.device(x509.load_der_x509_certificate(der))
+        return x509.load_der_x509_certificate(der)
+    except ValueError as error:
+        raise IdentityError(f"its certificate cannot be read: {error}") from error
+
+
+def device_in(certificate: x509.Certificate, naming: Naming = USUAL) -> str:
+    """Return the device id of a verified certificate. Raises IdentityError: as `device_from_certificate`."""
+    try:
+        return naming.device(certificate)
     except (ValueError, x509.DuplicateExtension) as error:
         raise IdentityError(f"its certificate cannot be read: {error}") from error
 

@@ -20,12 +20,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bridge import config
-from bridge.security.identity import USUAL, IdentityError, Naming, device_from_certificate, units_named_in
+from bridge.security.identity import USUAL, IdentityError, Naming, device_in, read_certificate, units_named_in
 
 _ISSUERS = 64
 """CA certificates of which is remembered what they are: there are few, and every device brings them."""
 _WAYS = 1024
 """Issuers of devices' certificates whose chains are remembered; more resume no sessions."""
+_ENCODING_DER = 2
+"""Of `_ssl.Certificate.public_bytes`, as X509_FILETYPE_ASN1; without it, it is PEM."""
 _CRL_END = b"-----END X509 CRL-----"
 
 
@@ -36,7 +38,8 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     """SHA-256 of the issuer's name (DER)."""
     serial: int
     holder: bytes
-    """SHA-256 of the subject's name and public key (DER): a renewed CA certificate with the same key is the same."""
+    """SHA-256 of the subject's name and public key (DER): a renewed CA certificate with the same key is the same. Empty
+    of a device's own below a CA, which is never asked for."""
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -73,6 +76,7 @@ class Trust:
             }
             ends = (crl.next_update_utc for crl in lists if crl.next_update_utc is not None)
             self._lists_end = min((end.timestamp() for end in ends), default=math.inf)
+        self._resumes = settings.resumption
         self._ways: OrderedDict[bytes, tuple[Link, ...]] = OrderedDict()
         """The chain above each issuer of a device's certificate that TLS has verified, by the issuer."""
 
@@ -81,32 +85,33 @@ class Trust:
 
         TLS looks at no certificate again when it resumes; so here it is judged as it would be in a full handshake:
         its end, the revocation list and its end, the CA. Tickets come from the same context and so from the same
-        files; the chain above the certificate is the one by which TLS has let its issuer's devices in since.
+        files; the chain above the certificate is the one by which TLS has let its issuer's devices in since. And TLS
+        asks for the device's own revocation only; that of the CAs above it is asked for here.
 
         Raises:
             IdentityError: it would not be let in now, or names no device.
         """
-        if not sock.session_reused:
-            peer = peer_of(sock, naming)
-            self._remember(sock.getpeercert(binary_form=True), peer.chain[1:])
-            return peer
-        own = sock.getpeercert(binary_form=True)
-        way = self._ways.get(_issuer_of(own)) if own else None
-        if own is None or way is None:
-            raise IdentityError("it resumes a session of which nothing is known; a full handshake is needed")
+        if sock.session_reused:
+            own = read_certificate(sock.getpeercert(binary_form=True) or b"")
+            way = self._ways.get(_issuer_of(own))
+            if way is None:
+                raise IdentityError("it resumes a session of which nothing is known; a full handshake is needed")
+        else:
+            own, way = _shown(sock)
+            if self._resumes:
+                self._remember(own, way)
         peer = _peer(own, way, naming)
         objection = "our CRL has expired" if self._lists_end <= now_s else self.objection(peer, now_s)
         if objection is not None:
             raise IdentityError(f"{objection}; it says it is {peer.device!r}")
         return peer
 
-    def _remember(self, own: bytes | None, above: tuple[Link, ...]) -> None:
-        if own is not None:
-            issuer = _issuer_of(own)
-            self._ways[issuer] = above
-            self._ways.move_to_end(issuer)
-            if len(self._ways) > _WAYS:
-                self._ways.popitem(last=False)
+    def _remember(self, own: x509.Certificate, above: tuple[Link, ...]) -> None:
+        issuer = _issuer_of(own)
+        self._ways[issuer] = above
+        self._ways.move_to_end(issuer)
+        if len(self._ways) > _WAYS:
+            self._ways.popitem(last=False)
 
     def objection(self, peer: Peer, now_s: float) -> str | None:
         """Why `peer` would not get in any more, in plain words; None: it would."""
@@ -135,20 +140,23 @@ def peer_of(sock: ssl.SSLSocket, naming: Naming = USUAL) -> Peer:
     Raises:
         IdentityError: its certificate names no device that this gateway takes.
     """
+    return _peer(*_shown(sock), naming)
+
+
+def _shown(sock: ssl.SSLSocket) -> tuple[x509.Certificate, tuple[Link, ...]]:
+    """The certificate of a handshake that was not resumed, and what stands above it."""
     own, *issuers = _verified_chain(sock)
-    return _peer(own, tuple(map(_link_of_issuer, issuers)), naming)
+    return read_certificate(own), tuple(map(_link_of_issuer, issuers))
 
 
-def _peer(own: bytes, above: tuple[Link, ...], naming: Naming) -> Peer:
-    device = device_from_certificate(own, naming)
-    certificate = x509.load_der_x509_certificate(own)
-    ends = certificate.not_valid_after_utc.timestamp()
-    return Peer(device, ends, (_link(own), *above), units_named_in(certificate))
+def _peer(own: x509.Certificate, above: tuple[Link, ...], naming: Naming) -> Peer:
+    device, ends = device_in(own, naming), own.not_valid_after_utc.timestamp()
+    link = Link(_hash(own.issuer.public_bytes()), own.serial_number, b"" if above else _holder(own))
+    return Peer(device, ends, (link, *above), units_named_in(own))
 
 
-def _issuer_of(der: bytes) -> bytes:
+def _issuer_of(certificate: x509.Certificate) -> bytes:
     """A CA: its name and, where the certificate says it, which of its keys."""
-    certificate = x509.load_der_x509_certificate(der)
     try:
         key = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.public_bytes()
     except (x509.ExtensionNotFound, ValueError):
@@ -159,16 +167,11 @@ def _issuer_of(der: bytes) -> bytes:
 def _verified_chain(sock: ssl.SSLSocket) -> Sequence[bytes]:
     """DER, the peer's own certificate first. Public from Python 3.13 on; before, only the object behind has it."""
     tell: Any = getattr(sock, "get_verified_chain", None) or sock._sslobj.get_verified_chain  # type: ignore[attr-defined]
-    chain = tell()
-    return [each if isinstance(each, bytes) else ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in chain]
+    return [each if isinstance(each, bytes) else each.public_bytes(_ENCODING_DER) for each in tell()]
 
 
 @functools.lru_cache(_ISSUERS)
 def _link_of_issuer(der: bytes) -> Link:
-    return _link(der)
-
-
-def _link(der: bytes) -> Link:
     certificate = x509.load_der_x509_certificate(der)
     return Link(_hash(certificate.issuer.public_bytes()), certificate.serial_number, _holder(certificate))
 

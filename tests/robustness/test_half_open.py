@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import socket
+import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.robustness import packets
-from tests.robustness.attacker import CONNACK_ACCEPTED, client_hello, context, dial, dial_tls, read_exactly
+from tests.robustness.attacker import CONNACK_ACCEPTED, PATIENCE_S, client_hello, context, dial, dial_tls, read_exactly
 from tests.robustness.target import HANDSHAKES, Target, wait_until
 
 CROWD = 6000
@@ -61,6 +63,33 @@ def test_handshakes_that_stand_still_give_their_places_up(daemon: Target, device
         gets_in(daemon, device_certificate)
         stood_still = "it stood still"
         assert wait_until(lambda: any(stood_still in line for line in daemon.log_lines()), 10.0)
+
+
+def renewed(port: int, hello: bytes, stop: threading.Event) -> None:
+    """Another machine (loopback has many addresses) that says hello and no more, again and again."""
+    standing: deque[socket.socket] = deque()
+    while not stop.is_set():
+        with suppress(OSError):
+            standing.append(socket.create_connection(("127.0.0.1", port), PATIENCE_S, ("127.0.0.66", 0)))
+            standing[-1].sendall(hello)
+        if len(standing) > CROWD // 2:
+            standing.popleft().close()
+    for sock in standing:
+        sock.close()
+
+
+def test_a_flood_from_one_address_keeps_no_device_of_another_waiting(daemon: Target, device_certificate: Path) -> None:
+    stop = threading.Event()
+    hello = client_hello(context(daemon.authority.pem, None))
+    attacker = threading.Thread(target=renewed, args=(daemon.tls_port, hello, stop))
+    attacker.start()
+    try:
+        assert wait_until(lambda: any("it stood still" in line for line in daemon.log_lines()), PATIENCE_S)
+        for _ in range(3):
+            gets_in(daemon, device_certificate)
+    finally:
+        stop.set()
+        attacker.join(PATIENCE_S)
 
 
 def test_silent_connections_to_a_port_without_tls(daemon: Target) -> None:

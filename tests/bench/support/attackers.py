@@ -70,6 +70,7 @@ def half_open(attack: Attack) -> None:
             crowd.append(attack.dial())
             crowd[-1].sendall(hello)
             attack.did["opened"] += 1
+        attack.did["at once"] = max(attack.did["at once"], len(crowd))
         if len(crowd) >= HALF_OPEN:
             crowd.popleft().close()
     for sock in crowd:
@@ -91,9 +92,10 @@ def storm(attack: Attack) -> None:
 
     with ThreadPoolExecutor(THREADS) as pool:
         while not attack.stop.is_set():
-            for connection in list(pool.map(come, attack.certificates)):
-                if connection is not None:
-                    connection.close()
+            came = [connection for connection in pool.map(come, attack.certificates) if connection is not None]
+            attack.did["whole storms"] += len(came) == len(attack.certificates)
+            for connection in came:
+                connection.close()
 
 
 def slow_readers(attack: Attack) -> None:

@@ -29,17 +29,30 @@ async def test_only_who_stands_still_for_long_gives_way_the_longest_first() -> N
     gate = await admission(Limits(handshakes=2, handshake_stall=0.01), [])
     loop = asyncio.get_running_loop()
     old, older_and_moving, young = (loop.create_future() for _ in range(3))
-    gate.stands_still(older_and_moving)
-    gate.stands_still(old)
+    gate.stands_still(older_and_moving, "192.0.2.1")
+    gate.stands_still(old, "192.0.2.1")
     gate.moves_on(older_and_moving)
     await asyncio.sleep(0.02)
-    gate.stands_still(young)
+    gate.stands_still(young, "192.0.2.1")
     gate._displace(5)
     with pytest.raises(Displaced, match="stood still"):
         await old
     assert not older_and_moving.done()
     assert not young.done()
     assert gate.refused[STALLED] == 1
+
+
+async def test_a_slow_peer_does_not_pay_for_a_flood_from_elsewhere() -> None:
+    gate = await admission(Limits(handshakes=4, handshake_stall=0.01), [])
+    loop = asyncio.get_running_loop()
+    slow, flood = loop.create_future(), [loop.create_future() for _ in range(3)]
+    for until_ready, where in ((slow, "192.0.2.7"), *((each, "192.0.2.1") for each in flood)):
+        gate.handshake_begins(where)
+        gate.stands_still(until_ready, where)
+    await asyncio.sleep(0.02)
+    gate._displace(3)
+    assert [each.done() for each in (slow, *flood)] == [False, True, True, True]
+    assert all(isinstance(each.exception(), Displaced) for each in flood)
 
 
 async def test_what_happens_often_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:

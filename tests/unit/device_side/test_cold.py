@@ -56,6 +56,12 @@ def test_after_commit_comes_when_another_reader_sees_what_was_put_before(open_st
     assert all(value is not None and int(value) >= number for number, value in enumerate(seen))
 
 
+def test_where_nothing_waits_for_the_disk_nobody_waits(open_store: OpenStore) -> None:
+    store, called = open_store(), list[str]()
+    store.after_commit(lambda: called.append("at once"))
+    assert called == ["at once"]
+
+
 def test_callbacks_come_in_order_and_before_close_returns(open_store: OpenStore) -> None:
     store, called = open_store(), list[int]()
     for number in range(50):

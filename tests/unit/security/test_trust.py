@@ -14,6 +14,7 @@ from cryptography import x509
 
 from bridge import config
 from bridge.security import tls
+from bridge.security.identity import USUAL, IdentityError
 from bridge.security.perishables import perishables
 from bridge.security.pki import Authority, Validity, pem
 from bridge.security.trust import Peer, Trust, peer_of
@@ -45,8 +46,8 @@ class Works:
         path = self.write("client-ca.pem", pem(*(each.credential.certificate for each in trusted)))
         return config.Tls(self.server, self.key, path, crl)
 
-    def meet(self, listener: config.Tls, device: Path) -> Peer:
-        """A real handshake. Raises OSError where the device is refused."""
+    def meet(self, listener: config.Tls, device: Path, trust: Trust | None = None) -> Peer:
+        """A real handshake. Raises OSError where the device is refused, and as `trust` does, if it is asked."""
         ours, theirs = socket.socketpair()
         client = ssl.create_default_context(cadata=pem(self.root.credential.certificate).decode())
         client.load_cert_chain(device)
@@ -63,7 +64,7 @@ class Works:
         try:
             ours.settimeout(10)
             with tls.server_context(listener).wrap_socket(ours, server_side=True) as encrypted:
-                return peer_of(encrypted)
+                return peer_of(encrypted) if trust is None else trust.meet(encrypted, USUAL, time.time())
         finally:
             ours.close()
             thread.join(10)
@@ -114,6 +115,19 @@ def test_a_list_revokes_its_own_ca_s_certificates_only(works: Works) -> None:
     crl = works.write("crl.pem", works.region.crl([_revoked(peer.chain[1].serial)]))
     said = Trust(works.listener(works.root, crl=crl)).objection(peer, time.time())
     assert said == "its certificate has been revoked", "so is every device's whose CA is"
+
+
+def test_a_device_below_a_ca_that_is_revoked_does_not_get_in(works: Works) -> None:
+    serial = works.site.credential.certificate.serial_number
+    device = works.device("dev-1", works.site)
+    for revoked, refused in (([], False), ([_revoked(serial)], True)):
+        crl = works.write("crl.pem", works.site.crl() + works.region.crl(revoked))
+        listener = works.listener(works.root, crl=crl)
+        if refused:  # TLS asks its own CA's list about the device, and nobody's about the CA
+            with pytest.raises(IdentityError, match=r"has been revoked; it says it is 'dev-1'"):
+                works.meet(listener, device, Trust(listener))
+        else:
+            assert works.meet(listener, device, Trust(listener)).device == "dev-1"
 
 
 def test_all_that_will_end_one_day_is_found(works: Works) -> None:
