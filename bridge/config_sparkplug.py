@@ -18,6 +18,9 @@ class Sparkplug(msgspec.Struct, frozen=True):
     """Ask edge nodes for their births (NCMD `Node Control/Rebirth`) where a message of theirs is missing."""
     rebirth_interval: Timeout = 10.0
     """Between two such requests to one edge node."""
+    reported_interval: Timeout | None = None
+    """Data changes the reported state, too, at most so often for each document; None: only births do. Each time costs
+    flash and Kafka a whole document."""
     values_max: Count = 10_000
     """In one payload: metrics, properties, parameters, cells of data sets and elements of arrays, all together."""
     nesting_max: Annotated[int, msgspec.Meta(ge=1, le=16)] = 8

@@ -205,6 +205,13 @@ class Devices:
         if document.delta != before.delta:
             self._tell_device(document, "delta")
 
+    def told(self, device: str, values: dict[str, object]) -> None:
+        """Some of what is reported of a device that is here has changed; null: it is gone. Raises as `born`."""
+        before = self._document(device)
+        if self._is_here(before):
+            state = {**(before.reported.state if before.reported is not None else {}), **values}
+            self.born(device, {name: value for name, value in state.items() if value is not None})
+
     def born(self, device: str, state: dict[str, object]) -> None:
         """The device is here, and this is all that is reported of it now (a birth of Sparkplug).
 
@@ -212,8 +219,7 @@ class Devices:
             BadPatch: its reported state is as before, for the document would grow past its bounds.
         """
         before = self._document(device)
-        presence = before.presence
-        here = presence is not None and presence.state == "online" and self._is_ours(before)
+        here = self._is_here(before)
         connected = before if here else self._connected(before, UNKNOWN)
         patch = replacing(before.reported.state if before.reported else {}, state)
         document = apply_reported(connected, patch, self._clock.instant()) if patch else connected
@@ -352,6 +358,10 @@ class Devices:
         body = encode_document(document)
         self._hold(document.device, body)
         self._cold.put("documents", document.device, body)
+
+    def _is_here(self, document: Document) -> bool:
+        presence = document.presence
+        return presence is not None and presence.state == "online" and self._is_ours(document)
 
     def _is_ours(self, document: Document) -> bool:
         """Nobody but this gateway has said whether the device is there."""

@@ -19,6 +19,7 @@ from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore
 from bridge.device_side.desired import State
 from bridge.device_side.devices import BadPatch, Devices
+from bridge.device_side.latest_values import LatestValues
 from bridge.message import Message
 from bridge.mqtt.session_name import device_of
 from bridge.sparkplug import topic as kinds
@@ -48,7 +49,7 @@ def open_edge_nodes(
         return None
     limit, patience_s = config.limits.sparkplug_metrics, config.queue.refuse_after
     births = Births(cold, limit, patience_s, loop.call_soon_threadsafe, wake)
-    return EdgeNodes(births, devices, clock, loop.time, lambda message: broker.publish(message, None))
+    return EdgeNodes(births, devices, clock, loop.time, loop.call_later, lambda message: broker.publish(message, None))
 
 
 class Counts(msgspec.Struct):
@@ -96,6 +97,7 @@ class EdgeNodes:
         devices: Devices | None,
         clock: Clock,
         now: Callable[[], float],
+        later: Callable[[float, Callable[[], object]], object],
         publish: Callable[[Message], object],
     ) -> None:
         """Args:
@@ -103,6 +105,7 @@ class EdgeNodes:
         devices: the documents; None where there are none.
         clock: for the time of a request.
         now: the loop's clock, seconds.
+        later: the loop's `call_later`.
         publish: on the local broker.
         """
         self.counts = Counts()
@@ -111,6 +114,7 @@ class EdgeNodes:
         self._clock = clock
         self._now = now
         self._publish = publish
+        self._latest = LatestValues(self._told, later)
         self._nodes: dict[str, dict[tuple[str, str], Node]] = {}
         """By client, then by group and node."""
         self._restore()
@@ -151,7 +155,7 @@ class EdgeNodes:
             node: whose it is.
             session: of its client, that said it.
             step: what the message changes.
-            state: of a birth, the values it told.
+            state: of a birth or data, the values it told.
             settings: of the route.
             connected: its client is; not where the message is a will.
         """
@@ -163,6 +167,8 @@ class EdgeNodes:
         if facts.kind in kinds.BIRTHS:
             self.counts.births += 1
             self._born(node.document(facts.device), state)
+        elif state and settings.reported_interval is not None and node.life.is_there(facts.device):
+            self._latest.add(node.document(facts.device), state, settings.reported_interval)
         elif facts.kind == kinds.DDEATH and facts.device in there:
             self.counts.deaths += 1
             self._offline(node.document(facts.device), DEVICE_DEATH)
@@ -182,12 +188,14 @@ class EdgeNodes:
             if node.session != session:
                 continue
             was_alive = node.life.alive
+            self._latest.flush(node.document(""))
             for device in node.life.lost():
                 self._offline(node.document(device), reason)
             if was_alive and node.id != client:
                 self._offline(node.document(""), reason)
 
     def _born(self, key: str, state: State) -> None:
+        self._latest.drop(key)
         if self._devices is None:
             return
         try:
@@ -195,7 +203,16 @@ class EdgeNodes:
         except BadPatch as error:
             _log.warning("device=%s: what it was born with is not in its document: %s", key, error)
 
+    def _told(self, key: str, values: State) -> None:
+        if self._devices is None:
+            return
+        try:
+            self._devices.told(key, values)
+        except BadPatch as error:
+            _log.warning("device=%s: what it said is not in its document: %s", key, error)
+
     def _offline(self, key: str, reason: str) -> None:
+        self._latest.flush(key)
         if self._devices is not None:
             self._devices.offline(key, reason, self._clock.wall_ns())
 

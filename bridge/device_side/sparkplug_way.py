@@ -46,7 +46,7 @@ class Judged(msgspec.Struct):
     """It does not go on yet."""
     step: Step | None = None
     state: State = {}
-    """Of a birth, what it told."""
+    """Of a birth, what it told; of data, what has changed."""
 
 
 class SparkplugWay:
@@ -112,7 +112,9 @@ class SparkplugWay:
         judged = Judged(payload, step=step)
         if born is not None:
             judged.waits_for = self._nodes.keep(node, device, born)
-            judged.state = _state(decoded.metrics)
+            judged.state = {name: value for name, value in _state(decoded.metrics).items() if value is not None}
+        elif names is not None and self._settings.reported_interval is not None:
+            judged.state = {name: value for name, value in _state(decoded.metrics).items() if name in names.by_name}
         if self._settings.json:
             judged.payload = encode(record_of(self._topic, message, decoded.metrics, names, step.stale))
             judged.headers = _JSON
@@ -150,6 +152,6 @@ def _bd_seq(message: Any) -> int | None:
 
 
 def _state(metrics: list[Json]) -> State:
-    """What a birth tells, by the metrics' names; what is null is not there."""
-    named = ((each.get("name"), each["value"]) for each in metrics)
-    return {name: value for name, value in named if name and name != _BD_SEQ and value is not None}
+    """What holds now, by the metrics' names."""
+    named = ((each.get("name"), each["value"]) for each in metrics if "historical" not in each)
+    return {name: value for name, value in named if name and name != _BD_SEQ}

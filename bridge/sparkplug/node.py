@@ -83,6 +83,10 @@ class EdgeNode:
         """By which the data of the device, or with "" of the node, is read: those of its last birth, dead or alive."""
         return self.devices.get(device) if device else self.names
 
+    def is_there(self, device: str) -> bool:
+        """Whether the device, or with "" the node, was born and is neither dead nor gone."""
+        return self.alive and (not device or device in self.present)
+
     @property
     def size(self) -> int:
         """Metrics whose names are kept."""

@@ -395,3 +395,46 @@ def test_what_is_sealed_is_the_json(new_gateway: NewGateway) -> None:
     opened = open_sealed(private, dict(decode_headers(record.headers)), "node-1", topic, record.seq, record.payload)
     assert named(json.loads(opened))["Supply Voltage"] == 12.1
     assert b"Supply" not in record.payload
+
+
+def test_data_is_reported_state_where_that_is_asked_for(spark) -> None:
+    gateway = spark('seal = "plain"\nsparkplug = { reported_interval = "300 ms" }')
+    with EdgeNode(gateway.port, "node-1") as node:
+        node.born()
+        node.device_born()
+        for value in range(20):
+            node.device_data((10, whole(10, value)))
+        wait_until(
+            lambda: newest(gateway, KEY).get("reported", {}).get("state", {}).get("Temperature") == 19, "the last"
+        )
+        assert newest(gateway, KEY)["reported"]["version"] < 10
+        assert newest(gateway, KEY)["reported"]["state"]["Running"] is True
+
+
+def test_check_says_what_becomes_of_a_topic(spark) -> None:
+    gateway = spark()
+    for topic, words in (
+        ("spBv1.0/plant/NDATA/node-1", ["JSON with every metric named", "NDATA of the edge node node-1", "]: node-1"]),
+        ("spBv1.0/plant/DBIRTH/node-1/pump", ["the device pump behind the edge node node-1", f"]: {KEY}"]),
+        ("spBv1.0/plant/NBIRTH/node-1/pump", ["a dead letter: its topic is none of spBv1.0"]),
+        ("spBv1.0/STATE/node-1", ["the state of the host application node-1"]),
+    ):
+        command = [sys.executable, "-m", "bridge", "check", "--config", str(gateway.config)]
+        done = subprocess.run(
+            [*command, "--route", topic, "--device", "node-1"], check=True, capture_output=True, text=True, cwd=CHECKOUT
+        )
+        assert [word for word in words if word not in done.stdout] == [], done.stdout
+
+
+def test_figures_for_people_and_for_programs(spark) -> None:
+    gateway = spark()
+    with EdgeNode(gateway.port, "node-1") as node:
+        node.born(qos=1)
+        node.lose()
+        node.say("NDATA", qos=1)
+        command = [sys.executable, "-m", "bridge", "status", "--config", str(gateway.config)]
+        said = subprocess.run(command, check=True, capture_output=True, text=True, cwd=CHECKOUT).stdout
+        assert figures(gateway) == {
+            "nodes_alive": 1, "births": 1, "deaths": 0, "gaps": 1, "rebirths": 1, "invalid": 0,
+        }  # fmt: skip
+    assert "Sparkplug: 1 edge nodes there, 1 gaps, 1 births asked for, 0 messages that are none" in said

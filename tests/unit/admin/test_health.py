@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.admin.health import judge
 from bridge.admin.metrics import Metrics
-from bridge.admin.status import Bounds, BusSide, Clients, Lane, Status, Traffic
+from bridge.admin.status import Bounds, BusSide, Clients, Lane, Sparkplug, Status, Traffic
 from bridge.log.doorbell import Figures, Health, LaneFigures
 from bridge.log.figures import Figures as LogFigures
 from bridge.security.perishable import Perishable
@@ -54,6 +54,7 @@ WELL = Status(
         ),
     ),
     perishables=(Perishable("server.pem", "certificate of CN=gw", NOW + 400 * DAY_S),),
+    sparkplug=Sparkplug(nodes_alive=21, births=22, deaths=23, gaps=24, rebirths=25, invalid=26),
 )
 
 
@@ -119,6 +120,8 @@ def test_prometheus_reads_every_figure():
     assert found["busbridge_refused_connections_total", "half-open"] == 13
     assert (found["busbridge_held_connections",], found["busbridge_held_pauses_total",]) == (14, 15)
     assert found["busbridge_forwarded_records_total", "normal"] == 99
+    assert (found["busbridge_sparkplug_nodes_alive",], found["busbridge_sparkplug_gaps_total",]) == (21, 24)
+    assert found["busbridge_sparkplug_invalid_messages_total",] == 26
     assert found["busbridge_transactions_total", "aborted"] == 1
     assert found["busbridge_dead_letters_total", "too-large"] == 2
     assert (found["busbridge_bus_state", "connected"], found["busbridge_bus_state", "away"]) == (1, 0)

@@ -358,3 +358,44 @@ def test_in_a_full_lane_nothing_desired_is_lost(gateway: Gateway, downlink: Down
     assert document is not None
     assert document.desired is not None
     assert document.desired.version == 150
+
+
+def presences(gateway: Gateway, device: str) -> list[str]:
+    gateway.settle()
+    return [each.presence.state for each in gateway.documents() if each.device == device and each.presence is not None]
+
+
+def test_a_birth_replaces_all_that_was_reported_and_a_second_one_is_no_new_connection(gateway: Gateway) -> None:
+    gateway.devices.born("d", {"a": 1, "b": {"x": 1, "y": 2}})
+    gateway.devices.born("d", {"b": {"x": 1}, "c": [None]})
+    gateway.devices.born("d", {"b": {"x": 1}, "c": [None]})
+    gateway.settle()
+    first, second = gateway.documents()
+    assert second.reported is not None
+    assert (second.reported.version, second.reported.state) == (2, {"b": {"x": 1}, "c": [None]})
+    assert first.presence == second.presence
+    gateway.devices.offline("d", "device-death", 0)
+    gateway.devices.born("d", {"b": {"x": 1}, "c": [None]})
+    assert presences(gateway, "d") == ["online", "online", "offline", "online"]
+
+
+def test_what_is_told_of_who_is_not_here_is_not_written(gateway: Gateway) -> None:
+    gateway.devices.told("d", {"a": 1})
+    gateway.devices.born("d", {"a": 1, "b": 2})
+    gateway.devices.told("d", {"a": 3, "b": None})
+    gateway.devices.offline("d", "device-death", 0)
+    gateway.devices.told("d", {"a": 4})
+    assert presences(gateway, "d") == ["online", "online", "offline"]
+    document = gateway.devices.get("d")
+    assert document is not None
+    assert document.reported is not None
+    assert document.reported.state == {"a": 3}
+
+
+def test_a_birth_that_does_not_fit_leaves_its_device_there(gateway: Gateway) -> None:
+    with pytest.raises(BadPatch):
+        gateway.devices.born("d", {"a": "x" * 3000})
+    assert presences(gateway, "d") == ["online"]
+    with pytest.raises(BadPatch):
+        gateway.devices.born("d", {"a": "x" * 3000})
+    assert presences(gateway, "d") == ["online"]

@@ -26,6 +26,9 @@ class Documents:
         if self.full:
             raise BadPatch("too large")
 
+    def told(self, device, values):
+        self.said.append((device, "told", values))
+
     def offline(self, device, reason, _seen_ns):
         self.said.append((device, reason))
 
@@ -42,8 +45,20 @@ class Site:
         self.documents = Documents()
         self.now = 0.0
         self.asked = []
+        self.timers = []
         births = Births(open_store(), 100, 30.0, lambda call: call(), lambda: None)
-        self.nodes = EdgeNodes(births, self.documents, HandClock(), lambda: self.now, self.asked.append)
+        self.nodes = EdgeNodes(births, self.documents, HandClock(), lambda: self.now, self._later, self.asked.append)
+
+    def _later(self, seconds, call):
+        self.timers.append((self.now + seconds, call))
+
+    def pass_by(self, seconds):
+        """What is due by then is called."""
+        self.now += seconds
+        due = [call for moment, call in self.timers if moment <= self.now]
+        self.timers = [each for each in self.timers if each[0] > self.now]
+        for call in due:
+            call()
 
     def say(self, kind, seq=None, *metrics, node="node-1", device="", client="node-1", connected=True):
         topic = "/".join(("spBv1.0", "plant", kind, node, device) if device else ("spBv1.0", "plant", kind, node))
@@ -177,9 +192,59 @@ def test_what_a_last_life_knew_is_known(open_store):
     births.keep(("c", "g", "n", "d"), Names([("y", 1, 2)], born=1))
     store.close()
     again = Births(open_store(), 100, 30.0, lambda call: call(), lambda: None)
-    nodes = EdgeNodes(again, None, HandClock(), lambda: 0.0, lambda message: None)
+    nodes = EdgeNodes(again, None, HandClock(), lambda: 0.0, lambda *_: None, lambda message: None)
     way = SparkplugWay("c", "spBv1.0/g/DDATA/n/d", Sparkplug(json=True), nodes)
     judged = way.judge(payload([metric(alias=2, value=whole(10, 0xFF))], seq=9))
     assert b'"name":"y","alias":2,"type":"Int8","value":-1' in judged.payload
     assert judged.step.stale == "unborn"
     assert nodes.alive == 0
+
+
+def test_data_is_reported_where_that_is_asked_for_the_last_value_of_each(open_store):
+    site = Site(open_store, reported_interval=5.0)
+    site.say("NBIRTH", 0, one("a"), one("b"), one("c"))
+    site.documents.take()
+    site.say("NDATA", 1, one("a", 2), one("b", 2))
+    site.pass_by(3)
+    site.say("NDATA", 2, one("a", 3), metric("c", datatype=3, more=whole(7, 1)), one("stranger"))
+    site.say("NDATA", 3, metric("b", whole(10, 9), datatype=3, more=whole(5, 1)))
+    assert site.documents.take() == []
+    site.pass_by(2)
+    assert site.documents.take() == [("node-1", "told", {"a": 3, "b": 2, "c": None})]
+    site.say("NDATA", 4, one("a", 4))
+    site.say("NBIRTH", 0, one("a", 5))
+    site.pass_by(5)
+    assert site.documents.take() == [("node-1", {"a": 5})]
+
+
+def test_what_was_said_before_a_death_is_told_before_it(open_store):
+    site = Site(open_store, reported_interval=5.0)
+    site.say("NBIRTH", 0, SESSION)
+    site.say("DBIRTH", 1, one("t", 1), device="pump")
+    site.documents.take()
+    site.say("DDATA", 2, one("t", 2), device="pump")
+    site.say("DDEATH", 3, device="pump")
+    site.pass_by(5)
+    assert site.documents.take() == [(PUMP, "told", {"t": 2}), (PUMP, "device-death")]
+
+
+def test_data_of_who_is_not_there_is_reported_of_nobody(open_store):
+    site = Site(open_store, reported_interval=5.0)
+    site.say("NBIRTH", 0, SESSION, one("a"))
+    site.say("NDEATH", None, SESSION)
+    site.documents.take()
+    site.say("NDATA", 1, one("a", 2))
+    site.say("NBIRTH", 0, one("a"))
+    site.documents.take()
+    site.say("DDATA", 1, one("t", 2), device="pump")
+    site.pass_by(5)
+    assert site.documents.take() == []
+
+
+def test_what_was_said_before_a_connection_ended_is_told_before_it(open_store):
+    site = Site(open_store, reported_interval=5.0)
+    site.say("NBIRTH", 0, one("a"))
+    site.documents.take()
+    site.say("NDATA", 1, one("a", 2))
+    site.nodes.left("node-1", "keepalive")
+    assert site.documents.take() == [("node-1", "told", {"a": 2})]
