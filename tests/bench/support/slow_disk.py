@@ -7,11 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[3]
+_BUSY_S = 5.0
 _NEEDED = ("mount", "umount", "losetup", "mkfs.ext4")
 
 
@@ -56,8 +58,17 @@ class SlowDisk:
         _run("mount", "-t", "ext4", "-o", self._options, self._device, self.directory)
 
     def unmount(self) -> None:
-        """Raises NoSlowDiskError."""
-        _run("umount", self.directory)
+        """Waits for who is ending on it just now. Raises NoSlowDiskError."""
+        end = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                _run("umount", self.directory)
+            except NoSlowDiskError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
 
 @contextmanager
