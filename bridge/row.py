@@ -57,11 +57,13 @@ def row_of(value: bytes) -> Row:
 
 
 def with_belief(value: bytes, belief: Belief) -> bytes:
-    """A document with what may be believed of its presence now, as one line of JSON."""
+    """A document with what may be believed of its presence now, as one line of JSON; without its ground, which only
+    its gateway keeps."""
     try:
         fields = _decode_fields(value)
     except _NONSENSE:
         fields = {}
+    fields.pop("ground", None)
     return msgspec.json.encode(fields | {"believed": msgspec.Raw(msgspec.json.encode(belief))})
 
 

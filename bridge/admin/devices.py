@@ -49,7 +49,7 @@ class Fleet(Protocol):
         """None: it has no document of this one."""
 
     def document(self, device: str) -> bytes | None:
-        """As the state topic has it."""
+        """As it is kept here."""
 
     def watch(self, changed: Callable[[str], None]) -> Callable[[], None]:
         """Calls `changed` with each device whose document is another from now on, or gone. What is returned ends it."""

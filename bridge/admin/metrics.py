@@ -56,6 +56,7 @@ class _Moment(Collector):
             yield from _sparkplug(status.sparkplug)
         if status.bus_side is not None:
             yield from _bus(status.bus_side)
+        yield from _devices(status)
         yield from _perishables(status)
 
 
@@ -174,6 +175,11 @@ def _forwarded(figures: Figures) -> Iterator[Family]:
     for reason, count in figures.dead_letters.items():
         letters.add_metric([reason], count)
     yield letters
+    yield CounterMetricFamily(
+        "busbridge_superseded_documents", "Left out: a newer connection elsewhere.", value=figures.superseded
+    )
+    if figures.gateways:
+        yield GaugeMetricFamily("busbridge_gateways", "With a record in the state topic.", value=figures.gateways)
     if figures.catch_up_s is not None:
         yield GaugeMetricFamily("busbridge_catch_up_seconds", "Until the backlog is gone.", value=figures.catch_up_s)
 
@@ -185,6 +191,21 @@ def _cost(figures: Figures) -> Iterator[Family]:
     transactions.add_metric(["aborted"], figures.transactions_aborted)
     yield transactions
     yield CounterMetricFamily("busbridge_sink_retries", "Tries to reach Kafka after the first.", value=figures.retries)
+
+
+def _devices(status: Status) -> Iterator[Family]:
+    documents, commands = status.documents, status.commands
+    if documents is not None:
+        yield GaugeMetricFamily("busbridge_documents", "Devices that have a document here.", value=documents.kept)
+        yield GaugeMetricFamily(
+            "busbridge_unwritten_documents", "Changed while their lane was full.", value=documents.unwritten
+        )
+    if commands is not None:
+        yield GaugeMetricFamily("busbridge_pending_commands", "To devices, not over yet.", value=commands.pending)
+        outcomes = CounterMetricFamily("busbridge_command_outcomes", "What was said of commands.", labels=["outcome"])
+        for word, count in commands.outcomes.items():
+            outcomes.add_metric([word], count)
+        yield outcomes
 
 
 def _perishables(status: Status) -> Iterator[Family]:

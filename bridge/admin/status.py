@@ -73,6 +73,24 @@ class Lane(msgspec.Struct):
     """What its log asks of the disk, and what waits in it."""
 
 
+class Documents(msgspec.Struct):
+    """Of devices."""
+
+    kept: int
+    """Devices that this gateway has a document of."""
+    unwritten: int
+    """Changed while their lane was full; written when there is room."""
+
+
+class Commands(msgspec.Struct):
+    """To devices."""
+
+    pending: int
+    """Not over yet."""
+    outcomes: dict[str, int]
+    """What was said of them since the start, by word; `queued` and `delivered` are not final."""
+
+
 class BusSide(msgspec.Struct):
     """The process that forwards; None stands for one that does not run at the moment."""
 
@@ -117,5 +135,9 @@ class Status(msgspec.Struct):
     bus_side: BusSide | None
     """None: nothing is forwarded, this gateway is a local broker."""
     perishables: tuple[Perishable, ...]
+    documents: Documents | None = None
+    """None: there are none here."""
+    commands: Commands | None = None
+    """None: none are taken here."""
     sparkplug: Sparkplug | None = None
     """None: no route is."""

@@ -39,6 +39,8 @@ class Judge:
         """Devices (or this gateway's own key) of which the device side has to hear what the topic has."""
         self.alive: LaneBatch | None = None
         """The one of the batches of the last `settle` that has this gateway's own record."""
+        self.superseded = 0
+        """Of the last `settle`: documents with reports that a newer connection elsewhere has overtaken."""
         self._known = known
         self._gateway = gateway
         self.names = frozenset({gateway, former or gateway})
@@ -50,7 +52,7 @@ class Judge:
 
     def settle(self, batches: Sequence[LaneBatch]) -> list[LaneBatch]:
         """The batches with what goes out, and what that claims of the topic."""
-        self.asked, self.alive = {}, None
+        self.asked, self.alive, self.superseded = {}, None, 0
         return [self._settle(batch) for batch in batches]
 
     def _settle(self, batch: LaneBatch) -> LaneBatch:
@@ -81,6 +83,7 @@ class Judge:
         elif decided is not Verdict.LEAVE:
             self.asked[device] = None
         if decided is Verdict.OVERTAKEN and own.reports:
+            self.superseded += 1
             into.records.append(self._superseded(device, record, theirs))
 
     def _judge_life(self, key: str, record: Record, into: LaneBatch, claims: Claims, said: Collection[str]) -> None:

@@ -73,6 +73,8 @@ class Link:
         figures = self.figures
         figures.transactions_committed += 1
         figures.wire_bytes += written.wire_bytes
+        figures.superseded += written.superseded
+        figures.gateways = written.gateways or figures.gateways
         for batch in batches:
             records = written.records.get(batch.lane, 0)
             lane = figures.lanes.setdefault(batch.lane, LaneFigures())

@@ -83,6 +83,7 @@ class Settled(Stage):
                 await self._pause()
             else:
                 written.contested = tried
+                written.superseded, written.gateways = self._judge.superseded, len(self._known.gateways)
                 return written
         return await self._without_documents(batches, others, _TRIES)
 

@@ -71,6 +71,10 @@ class Written(msgspec.Struct):
     """Lanes of which nothing was written: they have to wait a moment, and be given again."""
     contested: int = 0
     """Tries before that were given up because others wrote about the same devices."""
+    superseded: int = 0
+    """Documents left out, with what devices had reported here, because of a newer connection elsewhere."""
+    gateways: int = 0
+    """Those with a record in the state topic; 0: nobody has looked."""
 
 
 class Sink(Protocol):

@@ -80,6 +80,7 @@ def _lines(status: Status) -> Iterator[str]:
         f"publications: {traffic.publications_received} received, {traffic.publications_delivered} delivered here, "
         f"{traffic.publications_dropped} dropped for subscribers"
     )
+    yield from _device_lines(status)
     if status.bounds.held or status.bounds.refused:
         turned_away = ", ".join(f"{count} {reason}" for reason, count in sorted(status.bounds.refused.items()))
         yield f"limits: {status.bounds.held} connections held now; turned away: {turned_away or 'none'}"
@@ -89,6 +90,17 @@ def _lines(status: Status) -> Iterator[str]:
             f"{spark.invalid} messages that are none"
         )
     yield "forwards nothing: a local MQTT broker" if status.bus_side is None else _bus(status.bus_side)
+
+
+def _device_lines(status: Status) -> Iterator[str]:
+    if status.documents is not None:
+        waiting = f", {status.documents.unwritten} changed and not written" if status.documents.unwritten else ""
+        gateways = status.bus_side.health.figures.gateways if status.bus_side is not None else 0
+        seen = f"; {gateways} gateways in the state topic" if gateways else ""
+        yield f"documents: {status.documents.kept} devices{waiting}{seen}"
+    if status.commands is not None:
+        said = ", ".join(f"{count} {word}" for word, count in sorted(status.commands.outcomes.items()))
+        yield f"commands: {status.commands.pending} not over; said since the start: {said or 'nothing'}"
 
 
 def _bus(bus: BusSide) -> str:

@@ -384,6 +384,8 @@ class Daemon:
             admission=self._admission,
             meters=self._desk.meters,
             memory=self._desk.memory,
+            devices=self._devices,
+            commands=self._commands,
             edge_nodes=self._pipeline.edge_nodes,
         )
 

@@ -108,10 +108,6 @@ class Devices:
     def __len__(self) -> int:
         return len(self._documents)
 
-    def names(self) -> list[str]:
-        """Of all devices that there are documents of."""
-        return list(self._documents)
-
     def position_in_store(self, log_id: bytes) -> int:
         """Documents in the state lane's records before it are in the cold store; 1 where nothing is known."""
         log, _, position = (self._cold.get("meta", POSITION_KEY) or b"").decode().partition(":")
@@ -135,6 +131,15 @@ class Devices:
 
     def get(self, device: str) -> Document | None:
         return self._documents.get(device)
+
+    @property
+    def unwritten(self) -> int:
+        """Documents that changed while the lane was full."""
+        return len(self._unwritten)
+
+    def written(self, device: str) -> bytes | None:
+        """The document as it is kept; with its ground, which no reader of the topic gets."""
+        return self._documents.written(device)
 
     def ids(self) -> list[str]:
         """Of all devices that have a document."""
@@ -328,7 +333,7 @@ class Devices:
         if said is not None and said is known.presence and said.state != "offline" and self._is_ours(merged):
             # A former life of ours said so, of which nothing is left here.
             merged.presence = self._gone(said, "gateway-stopped", said.last_seen)
-        if self._is_ours(merged) and said is not None and as_sent(merged) != known:
+        if self._is_ours(merged) and said is not None and _as_sent(merged) != known:
             self._append(merged, done)
         else:
             self._keep(merged)
@@ -455,6 +460,6 @@ class Devices:
             self._retain(f"devices/{document.device}/state/{name}", body)
 
 
-def as_sent(document: Document) -> Document:
+def _as_sent(document: Document) -> Document:
     """As the topic has it."""
     return msgspec.structs.replace(document, ground=msgspec.UNSET)

@@ -21,7 +21,7 @@ from bridge.device_side.clock import Clock
 from bridge.device_side.command import FINAL
 from bridge.device_side.commands import Commands
 from bridge.device_side.desired import Desired, own_of, own_version
-from bridge.device_side.devices import Devices, as_sent
+from bridge.device_side.devices import Devices
 from bridge.device_side.documents import Document, depth, merge_patch
 from bridge.device_side.outcomes import Key, Outcomes
 from bridge.device_side.supervisor import BusSide
@@ -29,7 +29,7 @@ from bridge.device_side.uplink import Uplink
 from bridge.log.doorbell import Health
 from bridge.log.errors import LogFull, RecordTooLarge
 from bridge.log.record import CLOCK_SYNCHRONISED, REQUEST, TOMBSTONE, encode, encode_context
-from bridge.row import Half, Row
+from bridge.row import Row, row_of
 
 _UNDER_WAY_MAX = 1000
 """Desired states that have not come back yet and are remembered: the next version of one counts on from there."""
@@ -70,24 +70,19 @@ class Directory:
 
     def names(self) -> list[str]:
         """See `Fleet`."""
-        return self._devices.names()
+        return self._devices.ids()
 
     def row(self, device: str) -> tuple[Row, Belief] | None:
         """See `Fleet`."""
-        document = self._devices.get(device)
-        if document is None:
+        written = self._devices.written(device)
+        if written is None:
             return None
-        presence = document.presence
-        seen = Presence(*(getattr(presence, name) for name in Presence.__struct_fields__)) if presence else None
-        row = Row(seen, labels=document.labels or {}, delta=document.delta)
-        row.reported = Half(document.reported.version) if document.reported is not None else None
-        row.desired = _half(document.desired)
-        return row, self._belief(seen)
+        row = row_of(written)
+        return row, self._belief(row.presence)
 
     def document(self, device: str) -> bytes | None:
         """See `Fleet`."""
-        document = self._devices.get(device)
-        return msgspec.json.encode(as_sent(document)) if document is not None else None
+        return self._devices.written(device)
 
     def watch(self, changed: Callable[[str], None]) -> Callable[[], None]:
         """See `Fleet`."""
@@ -251,14 +246,6 @@ class Directory:
 
 def _desired(document: Document | None) -> Desired | None:
     return document.desired if document is not None else None
-
-
-def _half(desired: Desired | None) -> Half | None:
-    if desired is None:
-        return None
-    if desired.own is msgspec.UNSET:
-        return Half(desired.version)
-    return Half(desired.version, Half(desired.own.version) if desired.own is not None else None)
 
 
 def open_directory(

@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bridge.admin.status import Bounds, Clients, Sparkplug, Status, Traffic
 from bridge.admin.status import BusSide as BusSideStatus
+from bridge.admin.status import Commands as CommandsStatus
+from bridge.admin.status import Documents as DocumentsStatus
 from bridge.admin.status import Lane as LaneStatus
 from bridge.config import Config
 from bridge.device_side.admission import Admission
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
+from bridge.device_side.commands import Commands
+from bridge.device_side.devices import Devices
 from bridge.device_side.edge_nodes import EdgeNodes
 from bridge.device_side.listener import ListeningPort
 from bridge.device_side.memory_watch import MemoryWatch
@@ -42,6 +46,8 @@ class Overview:
         admission: Admission,
         meters: Meters,
         memory: MemoryWatch,
+        devices: Devices | None,
+        commands: Commands | None,
         edge_nodes: EdgeNodes | None,
     ) -> None:
         """Args:
@@ -58,6 +64,8 @@ class Overview:
         admission: whom the limits turned away.
         meters: whom they hold.
         memory: what connections hold.
+        devices: their documents; None: there are none.
+        commands: to them; None: none are taken.
         edge_nodes: of Sparkplug; None where no route is.
         """
         self.stopping = False
@@ -75,6 +83,8 @@ class Overview:
         self._admission = admission
         self._meters = meters
         self._memory = memory
+        self._devices = devices
+        self._commands = commands
         self._edge_nodes = edge_nodes
 
     def status(self) -> Status:
@@ -94,6 +104,8 @@ class Overview:
             lanes={name: _lane(lane) for name, lane in self._uplink.lanes.items()},
             bus_side=_bus_side(self._bus_side),
             perishables=self._perishables(),
+            documents=_documents(self._devices),
+            commands=_commands(self._commands),
             sparkplug=_sparkplug(self._edge_nodes),
         )
 
@@ -153,6 +165,14 @@ def _sparkplug(nodes: EdgeNodes | None) -> Sparkplug | None:
         return None
     counts = nodes.counts
     return Sparkplug(nodes.alive, counts.births, counts.deaths, counts.gaps, counts.rebirths, counts.invalid)
+
+
+def _documents(devices: Devices | None) -> DocumentsStatus | None:
+    return DocumentsStatus(len(devices), devices.unwritten) if devices is not None else None
+
+
+def _commands(commands: Commands | None) -> CommandsStatus | None:
+    return CommandsStatus(len(commands), dict(commands.outcomes.counts)) if commands is not None else None
 
 
 def _bus_side(bus_side: BusSide | None) -> BusSideStatus | None:

@@ -28,6 +28,10 @@ class Packed(MutableMapping[str, Document]):
         """As setting the document, where it has been encoded already."""
         self._bodies[device] = body
 
+    def written(self, device: str) -> bytes | None:
+        """The encoded document."""
+        return self._bodies.get(device)
+
     def __contains__(self, device: object) -> bool:
         return device in self._bodies
 

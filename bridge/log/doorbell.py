@@ -41,6 +41,10 @@ class Figures(msgspec.Struct, omit_defaults=True):
     """Tries to reach the sink after the first."""
     dead_letters: dict[str, int] = {}
     """Records by reason, as the header `error` of a dead letter gives it."""
+    superseded: int = 0
+    """Documents left out because their device had connected to another gateway since; an event has each."""
+    gateways: int = 0
+    """Those with a record in the state topic, this one among them; 0: nobody has looked (`state.roaming`)."""
     catch_up_s: float | None = None
     """Seconds until the backlog is gone at the present rates; None: there is hardly any, or it does not shrink."""
 

@@ -45,6 +45,7 @@ async def test_a_running_daemon_is_asked(tmp_path: Path, *, deep: bool) -> None:
         assert set(told["status"]["lanes"]) == {"normal", "state"}
         words = _status("--data-dir", str(gateway.data)).stdout
         assert "gateway gw-test" in words
+        assert "documents: 0 devices" in words
         assert f"listens on 127.0.0.1:{gateway.port}" in words
         assert (gateway.data / "admin.sock").stat().st_mode & 0o777 == 0o600
         assert _get(port, "/health/live") == (200, '{"live": true}')

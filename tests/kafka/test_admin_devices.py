@@ -104,7 +104,7 @@ def test_somebody_else_was_quicker(topic, kafka, produce, ask, device):
         assert (done.status, desired["version"], desired["state"]) == (409, 2, {"by": "them"})
 
 
-def test_a_command_and_what_becomes_of_it(topic, ask, device):
+def test_a_command_and_what_becomes_of_it(topic, gateway, ask, device):
     assert device.subscribe("devices/dev-1/commands/+", 1) == 1
     sent = ask("POST", "dev-1/commands", name="reboot", payload={"in_s": 5})
     assert (sent.status, sent.body["outcome"]) == (202, "kept")
@@ -119,6 +119,9 @@ def test_a_command_and_what_becomes_of_it(topic, ask, device):
         return {each["id"]: each["outcome"] for _, each in in_topic(topic, "outcomes")}
 
     wait_until(lambda: said() == finals, "readers of the topic know of both", 40)
+    counted = curl("http://gateway/status", socket=gateway.data / "admin.sock").body["status"]["commands"]
+    assert counted["pending"] == 0
+    assert (counted["outcomes"]["succeeded"], counted["outcomes"]["expired"]) == (1, 1)
     assert [key for key, _ in in_topic(topic, "commands")] == [b"dev-1", b"dev-1"]
 
 

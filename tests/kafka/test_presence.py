@@ -17,6 +17,7 @@ from firmware_sim.child import children_of
 from tests.crash.mains import Mains
 from tests.interop.gateway import CHECKOUT, Gateway, wait_until
 from tests.interop.paho_device import Device
+from tests.support.curl import curl
 from tests.support.kafka.documents import Topic, believed, now
 from tests.support.kafka.relay import Relay
 
@@ -104,6 +105,12 @@ def report(device, name, patch):
     assert device.publish(f"devices/{name}/state/reported", json.dumps(patch).encode(), 1) == 0
 
 
+def figures(site):
+    """What a gateway's bus side has counted."""
+    said = curl("http://gateway/status", socket=site.data / "admin.sock").body
+    return said["status"]["bus_side"]["health"]["figures"]
+
+
 def test_a_device_that_moved_during_an_outage_is_where_it_connected_last(topic, make):
     a, b = make("gw-a"), make("gw-b")
     with Device(a.port, "dev-1") as first:
@@ -123,6 +130,8 @@ def test_a_device_that_moved_during_an_outage_is_where_it_connected_last(topic, 
             assert documents["dev-1"]["presence"]["gateway"] == "gw-b"
             assert believed(documents, "dev-1") == "online"
             assert documents["dev-1"]["reported"]["state"] == {"a": 1, "b": 2}
+    wait_until(lambda: figures(a)["superseded"] == 1, "its status counts it")
+    assert figures(a)["gateways"] == 2
     (lost,) = topic.superseded()
     assert (lost["device"], lost["by"], lost["document"]["reported"]["state"]["overtaken"]) == ("dev-1", "gw-b", True)
     topic.wait(lambda docs: docs["dev-1"]["presence"]["state"] == "offline")

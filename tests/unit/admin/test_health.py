@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.admin.health import judge
 from bridge.admin.metrics import Metrics
-from bridge.admin.status import Bounds, BusSide, Clients, Lane, Sparkplug, Status, Traffic
+from bridge.admin.status import Bounds, BusSide, Clients, Commands, Documents, Lane, Sparkplug, Status, Traffic
 from bridge.log.doorbell import Figures, Health, LaneFigures
 from bridge.log.figures import Figures as LogFigures
 from bridge.security.perishable import Perishable
@@ -49,12 +49,16 @@ WELL = Status(
                 transactions_committed=8,
                 transactions_aborted=1,
                 dead_letters={"too-large": 2},
+                superseded=21,
+                gateways=22,
                 catch_up_s=12.5,
             ),
         ),
     ),
     perishables=(Perishable("server.pem", "certificate of CN=gw", NOW + 400 * DAY_S),),
     sparkplug=Sparkplug(nodes_alive=21, births=22, deaths=23, gaps=24, rebirths=25, invalid=26),
+    documents=Documents(kept=18, unwritten=19),
+    commands=Commands(pending=20, outcomes={"succeeded": 23, "expired": 24}),
 )
 
 
@@ -127,4 +131,8 @@ def test_prometheus_reads_every_figure():
     assert (found["busbridge_bus_state", "connected"], found["busbridge_bus_state", "away"]) == (1, 0)
     assert found["busbridge_certificate_not_after_seconds", "server.pem", "certificate of CN=gw"] == NOW + 400 * DAY_S
     assert found["busbridge_catch_up_seconds",] == 12.5
+    assert (found["busbridge_documents",], found["busbridge_unwritten_documents",]) == (18, 19)
+    assert (found["busbridge_superseded_documents_total",], found["busbridge_gateways",]) == (21, 22)
+    assert found["busbridge_pending_commands",] == 20
+    assert found["busbridge_command_outcomes_total", "expired"] == 24
     assert found["busbridge_process_resident_memory_bytes",] > 1e6
