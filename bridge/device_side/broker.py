@@ -23,7 +23,7 @@ from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session_name import device_of
 from bridge.mqtt.session_state import Outgoing, SessionState
 from bridge.mqtt.subscription import Subscription
-from bridge.mqtt.topics import is_shared, weight
+from bridge.mqtt.topics import is_shared, split_share, weight
 from bridge.security.acl import Acl
 
 TAKEN_OVER = "taken-over"
@@ -272,6 +272,12 @@ class Broker:
         self.retained.store(message, durable=False)
         self._fan_out.publish(message, None)
 
+    def pass_on(self, message: Message) -> None:
+        """Delivers a retained message that somebody else keeps (`Retained.elsewhere`); an empty one ends that."""
+        if not message.payload:
+            self.retained.store(message)
+        self._fan_out.publish(message, None)
+
     @property
     def delivered(self) -> int:
         """Messages given to clients or their queues."""
@@ -322,6 +328,11 @@ class Broker:
         if gone and client.state.expiry_s:
             self._kept.store(client.state, gone=client.connection is None)
         return gone
+
+    def filters(self) -> set[str]:
+        """Of all subscriptions; of a shared one its filter alone."""
+        named = (name for client in self.clients.values() for name in client.state.subscriptions)
+        return {split_share(name)[1] for name in named}
 
     def connected(self) -> Iterator[Connection]:
         """Every client's connection."""

@@ -366,6 +366,7 @@ class Daemon:
         if self._commands is not None:
             self._commands.restore(records_until(committed, LogReader(directory, self._log_id, position, self._keys)))
         self._devices.restore(records_until(committed, LogReader(directory, self._log_id, position, self._keys)))
+        self._devices.tell_again(self._broker.filters())
         if self._regrouping is not None:
             self._regrouping.start()
 

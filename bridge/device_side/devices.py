@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import msgspec
@@ -40,9 +40,12 @@ from bridge.device_side.documents import (
 from bridge.device_side.group_states import GroupStates
 from bridge.device_side.handshakes import Opened
 from bridge.device_side.packed import Packed, decode_document, encode_document
+from bridge.device_side.told import NAMES, devices_in, messages_of, topic_of
 from bridge.device_side.uplink import Lane
 from bridge.log.errors import LogFull, RecordTooLarge
 from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, GATEWAYS, Record, decode_context, encode, encode_context
+from bridge.message import Message
+from bridge.mqtt.topics import matches
 
 _log = logging.getLogger(__name__)
 _decode_patch = msgspec.json.Decoder(dict[str, object]).decode
@@ -83,7 +86,7 @@ class Devices:
         gateway: this gateway's id.
         epoch: of this start of the daemon.
         kick: called after appends.
-        retain: publishes (topic, payload) as a retained message on the local broker.
+        retain: delivers (topic, payload) as a retained message; later the local broker asks `retained_on` for it.
         groups: what is desired of those.
         roaming: devices may come from other gateways; the bus side compares with what the topic has.
         former: this gateway's id before it was renamed.
@@ -116,18 +119,29 @@ class Devices:
     def restore(self, tail: Iterable[Record]) -> None:
         """At start: takes over what the log has and the cold store has not.
 
-        Devices find what is desired of them; those who were connected when the last daemon ended are not any more.
+        Those who were connected when the last daemon ended are not any more.
         """
         for record in tail:
             if record.kind == DOCUMENT and not decode_context(record.context)[0].startswith(GATEWAYS):
                 document = decode_document(record.payload)
-                self._documents[document.device] = document
+                self._documents.keep(document.device, record.payload)
                 self._cold.put("documents", document.device, record.payload)
-        for device in list(self._documents):
-            document = self._documents[device]
-            self._tell_device(document, "desired", "delta")
-            if document.presence is not None and document.presence.state == "online" and self._is_ours(document):
+        for document in self._documents.online():
+            if self._is_ours(document):
                 self.offline(document.device, "gateway-stopped", None)
+
+    def tell_again(self, filters: Iterable[str]) -> None:
+        """At start, behind `restore`: devices may have missed what they are told; `filters`: what sessions wait for."""
+        told = {message.topic: message for each in filters for message in self.retained_on(each)}
+        for message in told.values():
+            self._retain(message.topic, message.payload)
+
+    def retained_on(self, topic_filter: str) -> Iterator[Message]:
+        """What devices are told on the topics that a filter matches."""
+        for document in self._documents.desired(devices_in(topic_filter)):
+            for message in messages_of(document):
+                if matches(topic_filter, message.topic):
+                    yield message
 
     def get(self, device: str) -> Document | None:
         return self._documents.get(device)
@@ -181,10 +195,9 @@ class Devices:
     def renew(self, epoch: int) -> None:
         """This is another epoch than it was taken for: what holds is said again."""
         self._epoch = epoch
-        for device in list(self._documents):
-            document = self._documents[device]
+        for document in self._documents.online():
             presence = document.presence
-            if presence is not None and presence.gateway == self._gateway and presence.state == "online":
+            if presence is not None and presence.gateway == self._gateway:
                 self._change(with_presence(document, msgspec.structs.replace(presence, gateway_epoch=epoch)))
 
     def report(
@@ -338,7 +351,7 @@ class Devices:
         else:
             self._keep(merged)
             done()
-        self._tell_device(merged, "desired", "delta")
+        self._tell_device(merged)
 
     def _removed(self, device: str, own: Document | None, done: Callable[[], None]) -> None:
         if own is not None and own.presence is not None and own.presence.state == "online" and self._is_ours(own):
@@ -376,7 +389,7 @@ class Devices:
         """The lane takes records again: documents that changed meanwhile are written."""
         waiting, self._unwritten = self._unwritten, {}
         for device in waiting:
-            self._change(self._documents[device])
+            self._change(self._document(device))
 
     def _document(self, device: str) -> Document:
         return self._documents.get(device) or Document(device)
@@ -441,23 +454,20 @@ class Devices:
             raise BadPatch(f"nested deeper than {self._settings.depth_max} levels")
 
     def _forget(self, device: str) -> None:
-        for name in ("desired", "delta"):
-            self._retain(f"devices/{device}/state/{name}", b"")
+        for name in NAMES:
+            self._retain(topic_of(device, name), b"")
 
     def _tell_new(self, before: Document, after: Document) -> None:
         """Something else is desired than before."""
         if after.desired is not None:
-            self._tell_device(after, "desired", "delta")
+            self._tell_device(after)
         elif before.desired is not None:
             self._forget(after.device)
 
     def _tell_device(self, document: Document, *names: Literal["desired", "delta"]) -> None:
-        if document.desired is None:
-            return
-        for name in names:
-            state = document.desired.state if name == "desired" else document.delta
-            body = msgspec.json.encode({"version": document.desired.version, "state": state})
-            self._retain(f"devices/{document.device}/state/{name}", body)
+        """`names`: of what is told only this."""
+        for message in messages_of(document, names or NAMES):
+            self._retain(message.topic, message.payload)
 
 
 def _as_sent(document: Document) -> Document:

@@ -22,7 +22,7 @@ def open_devices(
     state = config.state
     if state is None:
         return None
-    return Devices(
+    devices = Devices(
         state,
         uplink.lanes[state.lane],
         cold,
@@ -31,11 +31,13 @@ def open_devices(
         gateway=config.gateway.id,
         epoch=epoch,
         kick=uplink.kick_soon,
-        retain=lambda topic, body: broker.publish(Message(topic, body, qos=1, retain=True), None),
+        retain=lambda topic, body: broker.pass_on(Message(topic, body, qos=1, retain=True)),
         groups=GroupStates(cold, config.downlink.groups_max),
         roaming=state.roaming and config.kafka is not None,
         former=config.gateway.renamed_from,
     )
+    broker.retained.elsewhere = devices.retained_on
+    return devices
 
 
 def open_regrouping(

@@ -15,6 +15,9 @@ from bridge.device_side.documents import Document
 
 encode_document: Final = msgspec.json.Encoder().encode
 decode_document: Final = msgspec.json.Decoder(Document).decode
+_ONLINE: Final = b'"state":"online"'
+_DESIRED: Final = b'"desired":{'
+"""Both stand in the JSON of each such document, and perhaps in others'."""
 
 
 class Packed(MutableMapping[str, Document]):
@@ -31,6 +34,24 @@ class Packed(MutableMapping[str, Document]):
     def written(self, device: str) -> bytes | None:
         """The encoded document."""
         return self._bodies.get(device)
+
+    def online(self) -> Iterator[Document]:
+        """Those that call their device online."""
+        for document in self._having(_ONLINE, list(self._bodies)):
+            if document.presence is not None and document.presence.state == "online":
+                yield document
+
+    def desired(self, devices: Iterable[str] | None) -> Iterator[Document]:
+        """Those with something desired, of these devices or (None) of all."""
+        for document in self._having(_DESIRED, list(self._bodies) if devices is None else devices):
+            if document.desired is not None:
+                yield document
+
+    def _having(self, part: bytes, devices: Iterable[str]) -> Iterator[Document]:
+        for device in devices:
+            body = self._bodies.get(device, b"")
+            if part in body:
+                yield decode_document(body)
 
     def __contains__(self, device: object) -> bool:
         return device in self._bodies

@@ -8,7 +8,7 @@ One with a Message Expiry Interval goes when that is over, and its time runs on 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -58,6 +58,8 @@ class Retained:
         """By topic, of those that expire: a reading of the loop's clock."""
         self._next_expiry = _NEVER
         """No message is over before."""
+        self.elsewhere: Callable[[str], Iterable[Message]] = lambda topic_filter: ()
+        """What is retained of topics that match a filter, and is not kept here: what devices are told of themselves."""
         self._bytes = 0
         for topic, value in cold.load("retained"):
             stored = _decoder.decode(value)
@@ -101,9 +103,13 @@ class Retained:
 
     def matching(self, topic_filter: str) -> Iterator[Message]:
         """Those a new subscription is sent, at the cost of the filter's levels and of what is found."""
+        told = set()
+        for message in self.elsewhere(topic_filter):
+            told.add(message.topic)
+            yield message
         now = self._now()
         for topic in list(self._topics.match(topic_filter)):
-            if not self._is_over(topic, now):
+            if not self._is_over(topic, now) and topic not in told:
                 yield self._messages[topic]
 
     def expires(self, topic: str) -> float | None:

@@ -50,7 +50,7 @@ PLAIN = 'seal = "plain"'
 SEALED = 'seal = "seal"\nrecipients = ["reader"]\n\n[recipients.reader]\npublic_key = "{key}"'
 
 
-def _bus_side(device_side: int, timeout_s: float = 20.0) -> int:
+def bus_side_of(device_side: int, timeout_s: float = 20.0) -> int:
     """The process id of the bus side, which the device side starts."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -87,4 +87,4 @@ def busbridge(site: Site, directory: Path, broker: Broker, gateway: str, topic: 
     command: list[str | Path] = [sys.executable, "-m", "bridge", "run", "--config", configuration]
     with running(command, directory / "busbridge.log", CHECKOUT) as process:
         wait_for_port(site.plain_port, process)  # the TLS port would log a peer that hung up
-        yield Server(processes={"device": (process.pid,), "bus": (_bus_side(process.pid),)})
+        yield Server(processes={"device": (process.pid,), "bus": (bus_side_of(process.pid),)})

@@ -36,7 +36,7 @@ DEVICE = "dev-1"
 LOG_ID = bytes(16)
 FILTER, ELSE = f"devices/{DEVICE}/commands/+", f"devices/{DEVICE}/else"
 SETTINGS = Downlink(command_topic="device-commands", commands_under_way=2, command_deadline=100_000.0)
-MQTT = Mqtt(inflight_max=2, queue_max_messages=2)
+MQTT = Mqtt(inflight_max=1, queue_max_messages=2)
 IDS = [f"c{number}" for number in range(6)]
 LONG_S = 200_000
 _FEW = st.integers(1, 6)
@@ -334,8 +334,18 @@ class Life(RuleBasedStateMachine):
         self._pump()
         self._look()
 
-    @rule(log=_SOME, store=_SOME, boot=st.booleans(), off=st.integers(0, 40), wrong=st.booleans())
-    def the_power_goes(self, log: int, store: int, boot: bool, off: int, wrong: bool) -> None:
+    @rule(heard=st.booleans())
+    def the_disk_has_all(self, heard: bool) -> None:
+        self.gateway.lane.commit(1000)
+        self.gateway.local.broker.keep_messages()
+        self.gateway.store.commit(1000)
+        if heard:
+            self.gateway.lane.hear()
+        self.gateway.local.run_soon()
+        self._turn()
+
+    @rule(log=_SOME, store=_SOME, boot=st.booleans(), off=st.integers(0, 40), wrong=st.sampled_from([0.0, -1e6, 1e6]))
+    def the_power_goes(self, log: int, store: int, boot: bool, off: int, wrong: float) -> None:
         """What was on its way to the disk comes there in part; nobody hears of it. The next boot may not know the time.
 
         Without `boot` it is only the process that was killed: the clock stays as it is.
@@ -344,9 +354,8 @@ class Life(RuleBasedStateMachine):
         self.gateway.store.commit(store, heard=False)
         self._end(off)
         if boot:
-            right = not wrong
-            wall = self.true_s if right else RIGHT_S - 1e6
-            self.clock = HandClock(10.0, wall=wall, boot=self.clock.boot_id[0] + 1, right=right)
+            wall, number = self.true_s + wrong, self.clock.boot_id[0] + 1
+            self.clock = HandClock(10.0, wall=wall, boot=number, right=not wrong)
         self._begin()
 
     @rule()

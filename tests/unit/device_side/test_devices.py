@@ -399,3 +399,23 @@ def test_a_birth_that_does_not_fit_leaves_its_device_there(gateway: Gateway) -> 
     with pytest.raises(BadPatch):
         gateway.devices.born("d", {"a": "x" * 3000})
     assert presences(gateway, "d") == ["online"]
+
+
+def test_a_start_tells_sessions_again_what_they_may_have_missed_and_nobody_else(tmp_path: Path) -> None:
+    first = Gateway(tmp_path)
+    for number in range(3):
+        first.devices.online(f"dev-{number}")
+        first.devices.desire(f"dev-{number}", DesiredState(1, {"a": number}), lambda: None)
+    first.settle()
+    first.end()
+    second = Gateway(tmp_path, epoch=2)
+    second.devices.restore(second.tail())
+    assert second.retained == []
+    second.devices.tell_again({"devices/dev-1/state/+", "devices/dev-1/state/desired", "telemetry/#"})
+    one = {"version": 1, "state": {"a": 1}}
+    assert second.retained == [("devices/dev-1/state/desired", one), ("devices/dev-1/state/delta", one)]
+    assert [each.topic for each in second.devices.retained_on("#")][::2] == [
+        f"devices/dev-{number}/state/desired" for number in range(3)
+    ]
+    second.settle()
+    second.end()
