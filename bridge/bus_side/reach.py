@@ -1,6 +1,6 @@
 """Reach: a look at the cluster before anything runs. It writes nothing, makes nothing, and fences no running gateway.
 
-So it cannot see whether the account may *write* to a topic: Kafka says that only to who tries.
+What the account may do with a topic is asked for; a Kafka before 2.3 says it only to who tries.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from bridge.bus_side.delivery import NO_TRANSACTION_LOG, refused
 from bridge.bus_side.noise import Noise
 from bridge.bus_side.offset_fetch import coordinator
 from bridge.bus_side.topic_maker import TopicMaker
+from bridge.bus_side.topic_rights import READ, WRITE, TopicRights, allowed
 from bridge.config import Config, Kafka
 
 _BROKER: Final = 4  # a resource type of DescribeConfigs
 _UNKNOWN, _REFUSED = 3, 29
+_NAMES: Final = {READ: "Read", WRITE: "Write"}
 _LIMITS: Final = 3
 """Several requests, one after another: so many request time-outs."""
 
@@ -85,31 +87,49 @@ async def _reach(config: Config, kafka: Kafka, noise: Noise) -> list[Answer]:
 
 
 async def _look(client: AIOKafkaClient, config: Config, kafka: Kafka, answers: list[Answer]) -> None:
-    answers += [await _topic(client, config, kafka, name) for name in _topics(config, kafka)]
+    answers += [await _topic(client, config, kafka, *each) for each in _topics(config, kafka).items()]
     if kafka.delivery == "at_least_once":
         answers.append(await _idempotence(client))
     else:
         answers.append(await _transactions(client, config.gateway.id, kafka.request_timeout))
         answers += [await _positions(client, f"busbridge.{config.gateway.id}.{lane}") for lane in config.lane_names()]
+    answers += [await _positions(client, f"busbridge.{config.gateway.id}.{name}") for name in _consumers(config)]
 
 
-def _topics(config: Config, kafka: Kafka) -> tuple[str, ...]:
-    names = [route.topic for route in config.routes]
-    names += [config.state.topic] if config.state is not None else []
-    names += [kafka.event_topic, *filter(None, [kafka.dead_letter_topic])]
-    downlink = config.downlink
-    names += [downlink.desired_topic] if downlink.desired_topic is not None else []
-    names += [downlink.command_topic, downlink.outcome_topic] if downlink.command_topic is not None else []
-    return tuple(dict.fromkeys(names))
+def _consumers(config: Config) -> list[str]:
+    """The ends of the names of the groups in which the downlink topics are read."""
+    topics = {"downlink": config.downlink.desired_topic, "commands": config.downlink.command_topic}
+    return [name for name, topic in topics.items() if topic is not None]
 
 
-async def _topic(client: AIOKafkaClient, config: Config, kafka: Kafka, name: str) -> Answer:
-    request = MetadataRequest([name], allow_auto_topic_creation=False)
-    response = await client.send(client.get_random_node(), request)
-    code, *_, partitions = response.topics[0]
+def _topics(config: Config, kafka: Kafka) -> dict[str, dict[int, str]]:
+    """What each topic is for, by what the account has to be allowed to do with it."""
+    state, downlink = config.state, config.downlink
+    needs: list[tuple[str | None, int, str]] = [(route.topic, WRITE, "a route goes there") for route in config.routes]
+    if state is not None:
+        needs.append((state.topic, WRITE, "device documents go there"))
+        needs += [(state.topic, READ, "documents of other gateways are read, state.roaming")] if state.roaming else []
+    needs.append((kafka.event_topic, WRITE, "gaps and other events go there"))
+    needs.append((kafka.dead_letter_topic or None, WRITE, "dead letters go there"))
+    needs.append((downlink.desired_topic, READ, "desired states come from there"))
+    if downlink.command_topic is not None:
+        needs.append((downlink.command_topic, READ, "commands come from there"))
+        needs.append((downlink.outcome_topic, WRITE, "outcomes of commands go there"))
+    found: dict[str, dict[int, str]] = {}
+    for topic, operation, why in needs:
+        if topic is not None:
+            found.setdefault(topic, {}).setdefault(operation, why)
+    return found
+
+
+async def _topic(client: AIOKafkaClient, config: Config, kafka: Kafka, name: str, needs: dict[int, str]) -> Answer:
+    code, partitions, operations = await _asked(client, name)
     if code == _REFUSED:
         return Answer(f"topic {name}: this account may not use it", well=False)
     if code != _UNKNOWN:
+        lacking = [f"{_NAMES[each]} ({why})" for each, why in needs.items() if not allowed(operations, each)]
+        if lacking:
+            return Answer(f"topic {name}: this account lacks {' and '.join(lacking)} on it", well=False)
         return Answer(f"topic {name}: there, {len(partitions)} partitions")
     if not kafka.create_topics:
         return await _left_to_kafka(client, name)
@@ -118,6 +138,19 @@ async def _topic(client: AIOKafkaClient, config: Config, kafka: Kafka, name: str
     if reason:
         return Answer(f"topic {name}: not there, and it cannot be made: {reason}", well=False)
     return Answer(f"topic {name}: not there yet, it can be made")
+
+
+async def _asked(client: AIOKafkaClient, name: str) -> tuple[int, list[Any], int]:
+    """Kafka's code for a topic, its partitions, and what may be done with it."""
+    node = client.get_random_node()
+    try:
+        response = await client.send(node, TopicRights(name))
+    except NotImplementedError:  # a Kafka before 2.3
+        response = await client.send(node, MetadataRequest([name], allow_auto_topic_creation=False))
+        code, *_, partitions = response.topics[0]
+        return code, partitions, -1
+    code, _, _, partitions, operations = response.topics[0]
+    return code, partitions, operations
 
 
 async def _left_to_kafka(client: AIOKafkaClient, name: str) -> Answer:

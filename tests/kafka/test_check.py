@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 from confluent_kafka.admin import (
@@ -80,3 +81,40 @@ def test_nobody_there(own_kafka, check):
     assert f"Kafka cannot be used: {own_kafka.address}: " in done.stderr
     assert "refused" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_rights_that_are_lacking_are_named(kafka, check, make_topic):
+    topics = {name: f"{name}-{time.time_ns()}" for name in ("state", "desired", "commands", "outcomes")}
+    for name in topics.values():
+        make_topic(kafka.address, name)
+    config = (
+        '[state]\ntopic = "{state}"\n[downlink]\ndesired_topic = "{desired}"\ncommand_topic = "{commands}"\n'
+        'outcome_topic = "{outcomes}"\n'
+    ).format(**topics)
+    done = check(kafka.address, gateway="gw-rights", extra=config)
+    assert done.returncode == 0, done.stderr
+    assert "positions: allowed in the group busbridge.gw-rights.commands" in done.stdout
+    allow, deny, group = AclPermissionType.ALLOW, AclPermissionType.DENY, "busbridge.gw-rights.downlink"
+    bindings = [
+        (ResourceType.TOPIC, topics["state"], AclOperation.WRITE, allow),
+        (ResourceType.TOPIC, topics["desired"], AclOperation.DESCRIBE, allow),
+        (ResourceType.TOPIC, topics["commands"], AclOperation.READ, allow),
+        (ResourceType.TOPIC, topics["outcomes"], AclOperation.READ, allow),
+        (ResourceType.GROUP, group, AclOperation.ALL, deny),
+    ]
+    acls = [
+        AclBinding(kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission)
+        for kind, name, operation, permission in bindings
+    ]
+    admin = AdminClient({"bootstrap.servers": kafka.address})
+    for made in admin.create_acls(acls).values():
+        made.result(30)
+    done = check(kafka.address, gateway="gw-rights", extra=config)
+    assert done.returncode == 3
+    assert f"topic {topics['state']}: this account lacks Read (documents of other gateways" in done.stderr
+    assert f"topic {topics['desired']}: this account lacks Read (desired states come" in done.stderr
+    assert f"topic {topics['outcomes']}: this account lacks Write (outcomes" in done.stderr
+    assert f"topic {topics['commands']}: there, 1 partitions" in done.stdout
+    assert f"may not use the group '{group}'" in done.stderr
+    done = check(kafka.address, gateway="gw-rights", extra=config.replace("[downlink]", "roaming = false\n[downlink]"))
+    assert topics["state"] not in done.stderr
