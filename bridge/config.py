@@ -356,7 +356,8 @@ class Admin(msgspec.Struct, frozen=True):
     """What lets a request to /devices in (`Authorization: Bearer …`), at least 32 characters (openssl rand -hex 32),
     for the service alone, or a systemd credential of that file's name. None: /devices is for the local socket only."""
     expiry_warning: Duration = 30 * 24 * 3600.0
-    """How long before its end a certificate becomes a concern."""
+    """How long before its end a certificate (or revocation list) becomes a concern; a quarter of its life if that is
+    less."""
     keepalive: Timeout = 30.0
     """How long a silent HTTP connection is kept."""
     request_bytes: Size = 256 * KIB

@@ -15,7 +15,7 @@ class Limits(msgspec.Struct, frozen=True):
     connections: Count = 20_000
     half_open: Count = 4096
     """Connections that have not sent a whole TLS hello (without TLS: a byte) yet, and those that wait for a handshake.
-    When one more comes, the one that has said nothing for longest goes."""
+    When one more comes, the one that has waited for longest at the address with the most of them goes."""
     handshakes: Count = 256
     """TLS handshakes in progress."""
     handshake_stall: Timeout = 2.0

@@ -13,6 +13,8 @@ import msgspec
 
 from bridge.admin.status import Status
 
+_LEFT = 1 / 4
+"""Of its life: less than with which what is renewed in time is renewed, whether by this daemon (a third) or others."""
 _DAY_S = 86_400.0
 _WELL = frozenset({"connected", "starting"})
 
@@ -62,7 +64,7 @@ def _concerns(status: Status, expiry_warning_s: float) -> Iterator[str]:
             yield f"lane {name} cannot grow: {lane.shortage}"
     for each in status.perishables:
         left_s = each.ends - status.now
-        if 0 < left_s <= expiry_warning_s:
+        if 0 < left_s <= min(expiry_warning_s, _LEFT * (each.ends - each.begins)):
             yield f"{each.file}: the {each.what} expires in {left_s / _DAY_S:.1f} days"
 
 

@@ -64,6 +64,7 @@ def _clients(status: Status) -> Iterator[Family]:
     clients = status.clients
     for name, help_text, value in (
         ("clients_connected", "MQTT clients that are connected.", clients.connected),
+        ("devices_connected", "With any number of connections.", clients.devices),
         ("clients_known", "MQTT clients connected, or with a session that waits for them.", clients.known),
         ("connections", "Network connections, with those before CONNECT.", clients.connections),
         ("subscriptions", "Of all clients.", clients.subscriptions),
@@ -71,6 +72,10 @@ def _clients(status: Status) -> Iterator[Family]:
         ("session_queue_bytes", "Of messages that wait in the sessions of all clients.", clients.queued_bytes),
     ):
         yield GaugeMetricFamily(f"busbridge_{name}", help_text, value=value)
+    authorities = GaugeMetricFamily("busbridge_certificates_in_use", "Connections by trusted CA.", labels=["ca"])
+    for authority, count in clients.by_authority.items():
+        authorities.add_metric([authority], count)
+    yield authorities
 
 
 def _traffic(traffic: Traffic) -> Iterator[Family]:

@@ -24,6 +24,8 @@ class Clients(msgspec.Struct):
     """Topics with a retained message."""
     queued_bytes: int = 0
     """Of messages that wait in sessions, as `limits.session_queues_bytes` counts them."""
+    by_authority: dict[str, int] = {}
+    """Connections, by the common name of the trusted CA that let them in; with those that nobody uses."""
 
 
 class Traffic(msgspec.Struct):

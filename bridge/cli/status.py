@@ -76,6 +76,9 @@ def _lines(status: Status) -> Iterator[str]:
     clients, traffic = status.clients, status.traffic
     of = "" if clients.devices == clients.connected else f" ({clients.devices} devices)"
     yield f"clients: {clients.connected} connected{of} of {clients.known} known, {clients.subscriptions} subscriptions"
+    if len(clients.by_authority) > 1:  # (a change of CA is under way)
+        counts = ", ".join(f"{count} of {name}" for name, count in clients.by_authority.items())
+        yield f"certificates in use: {counts}"
     yield (
         f"publications: {traffic.publications_received} received, {traffic.publications_delivered} delivered here, "
         f"{traffic.publications_dropped} dropped for subscribers"

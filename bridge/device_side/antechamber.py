@@ -2,9 +2,8 @@
 
 Waiting costs a socket and a few hundred bytes, no task, thread or place. A TLS caller has said enough with a whole
 ClientHello record; the kernel counts its bytes (SO_RCVLOWAT), so one that sends a byte now and then wakes nobody.
-When too many wait, the one that has said nothing for longest goes: whoever means it has spoken within a round trip.
-
-Places go to the address that has the fewest: a thousand callers from one wait behind each other, not before others.
+When too many wait, the one goes that has waited for longest at the address from which most do. Places go to the address
+that has the fewest. So a thousand callers from one are in each other's way, and not in others'.
 """
 
 from __future__ import annotations
@@ -117,6 +116,10 @@ class Antechamber:
         """Those that wait for a place, by address and file descriptor; the newest last, of both."""
         self._waiting = 0
         """For a place."""
+        self._here: dict[str, OrderedDict[int, Caller]] = {}
+        """All of them, by address and file descriptor; the oldest first."""
+        self._crowded = ""
+        """The address with the most of them; another may have as many since it has become fewer."""
         self._ticking: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -127,6 +130,10 @@ class Antechamber:
         if len(self) >= self._limits.half_open:
             self._push_out()
         caller.until = self._loop.time() + self._limits.handshake_timeout
+        mine = self._here.setdefault(caller.where, OrderedDict())
+        mine[caller.sock.fileno()] = caller
+        if len(mine) > len(self._here.get(self._crowded, ())):
+            self._crowded = caller.where
         self._silent[caller.sock.fileno()] = caller
         self._loop.add_reader(caller.sock.fileno(), self._spoke, caller)
         if self._ticking is None:
@@ -176,25 +183,22 @@ class Antechamber:
         self.fill_places()
 
     def _push_out(self) -> None:
-        caller = next(self._all())
+        crowd = self._here.get(self._crowded) or max(self._here.values(), key=len)
+        caller = next(iter(crowd.values()))
         self._take_out(caller)
         caller.refuse(caller, PUSHED_OUT)
 
     def _all(self) -> Iterator[Caller]:
-        """The silent ones first, the oldest first."""
-        yield from self._silent.values()
-        for callers in self._ready.values():
+        for callers in self._here.values():
             yield from callers.values()
 
     def _take_out(self, caller: Caller) -> None:
         descriptor = caller.sock.fileno()
         if self._silent.pop(descriptor, None) is not None:
             self._loop.remove_reader(descriptor)
-        callers = self._ready.get(caller.where)
-        if callers is not None and callers.pop(descriptor, None) is not None:
+        if _leave(self._ready, caller):
             self._waiting -= 1
-            if not callers:
-                del self._ready[caller.where]
+        _leave(self._here, caller)
 
     def _tick(self) -> None:
         now = self._loop.time()
@@ -204,6 +208,16 @@ class Antechamber:
         if self._waiting:
             self._clear(self._waiting)
         self._ticking = self._loop.call_later(_TICK_S, self._tick) if len(self) else None
+
+
+def _leave(callers: dict[str, OrderedDict[int, Caller]], caller: Caller) -> bool:
+    """Whether it was there."""
+    near = callers.get(caller.where)
+    if near is None or near.pop(caller.sock.fileno(), None) is None:
+        return False
+    if not near:
+        del callers[caller.where]
+    return True
 
 
 def _needed(heard: bytes) -> int:

@@ -381,6 +381,7 @@ class Daemon:
             bus_side=self._bus_side if self._has_sink else None,
             ports=self._ports,
             connections=lambda: len(self._desk.connections),
+            by_authority=self._desk.by_authority,
             traffic=self._desk.traffic,
             admission=self._admission,
             meters=self._desk.meters,

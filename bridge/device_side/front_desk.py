@@ -239,6 +239,10 @@ class FrontDesk:
             traffic.update(_traffic(connection))
         return traffic
 
+    def by_authority(self) -> Counter[str]:
+        """Connections by the CA of their certificates."""
+        return Counter(each.authority for each in self._admitted.values() if each.authority is not None)
+
     async def keep_messages(self) -> None:
         """Ten times a second: what clients that come back have to be sent goes to disk. Runs until cancelled."""
         while True:

@@ -72,6 +72,12 @@ class Admitted:
         return self._peer.units if self._peer is not None else ()
 
     @property
+    def authority(self) -> str | None:
+        """The CA by which its certificate is let in; None: it showed none."""
+        trust = self._port.trust
+        return trust.authority(self._peer) if trust is not None and self._peer is not None else None
+
+    @property
     def listener(self) -> Listener:
         """Where it came in."""
         return self._port.settings

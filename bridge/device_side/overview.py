@@ -42,6 +42,7 @@ class Overview:
         bus_side: BusSide | None,
         ports: Sequence[ListeningPort],
         connections: Callable[[], int],
+        by_authority: Callable[[], Mapping[str, int]],
         traffic: Callable[[], Mapping[str, int]],
         admission: Admission,
         meters: Meters,
@@ -60,6 +61,7 @@ class Overview:
         bus_side: the child process; None where nothing is forwarded.
         ports: where devices connect.
         connections: how many there are.
+        by_authority: the same, by the CA of their certificates.
         traffic: of all connections since the start, by the names of `$SYS/broker/…`.
         admission: whom the limits turned away.
         meters: whom they hold.
@@ -79,6 +81,7 @@ class Overview:
         self._bus_side = bus_side
         self._ports = ports
         self._connections = connections
+        self._by_authority = by_authority
         self._traffic = traffic
         self._admission = admission
         self._meters = meters
@@ -120,7 +123,13 @@ class Overview:
             subscriptions=sum(len(client.state.subscriptions) for client in broker.clients.values()),
             retained=len(broker.retained),
             queued_bytes=broker.queue_room.bytes,
+            by_authority=self._authorities(),
         )
+
+    def _authorities(self) -> dict[str, int]:
+        """With those that are trusted and nobody uses (any more)."""
+        trusted = (name for port in self._ports if port.trust is not None for name in port.trust.names)
+        return dict.fromkeys(trusted, 0) | dict(self._by_authority())
 
     def _traffic_since_start(self) -> Traffic:
         traffic = self._traffic()

@@ -83,9 +83,9 @@ class Naming:
 
     def _devices(self, holder: Holder) -> tuple[str, ...]:
         if self._source is None:
-            return self._fitting(_alternatives(holder, "san-uri")) or _names(holder, NameOID.COMMON_NAME)
+            return self._fitting(_alternatives(holder, "san-uri")) or common_names(holder)
         if self._source == "cn":
-            return self._fitting(_names(holder, NameOID.COMMON_NAME))
+            return self._fitting(common_names(holder))
         return self._fitting(_alternatives(holder, self._source))
 
     def _fitting(self, names: Iterable[str]) -> tuple[str, ...]:
@@ -139,6 +139,11 @@ def device_in(certificate: x509.Certificate, naming: Naming = USUAL) -> str:
 def units_named_in(holder: Holder) -> tuple[str, ...]:
     """Return the organizational units (OU) of its subject, which may be roles."""
     return _names(holder, NameOID.ORGANIZATIONAL_UNIT_NAME)
+
+
+def common_names(holder: Holder) -> tuple[str, ...]:
+    """Return the common names (CN) of its subject."""
+    return _names(holder, NameOID.COMMON_NAME)
 
 
 def _alternatives(holder: Holder, kind: Literal["san-uri", "san-dns"]) -> list[str]:

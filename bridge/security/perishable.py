@@ -14,3 +14,5 @@ class Perishable(msgspec.Struct, frozen=True):
     """For example `certificate of CN=gateway.site-7.example`."""
     ends: float
     """Seconds since the epoch."""
+    begins: float = 0.0
+    """Seconds since the epoch; what lives for days only is not looked after a month ahead."""

@@ -24,7 +24,8 @@ def perishables(settings: config.Tls) -> Iterator[Perishable]:
     for path in dict.fromkeys((settings.certificate, *authority)):
         for certificate in x509.load_pem_x509_certificates(path.read_bytes()):
             name = certificate.subject.rfc4514_string() or f"serial number {certificate.serial_number:x}"
-            yield Perishable(str(path), f"certificate of {name}", certificate.not_valid_after_utc.timestamp())
+            ends, begins = certificate.not_valid_after_utc, certificate.not_valid_before_utc
+            yield Perishable(str(path), f"certificate of {name}", ends.timestamp(), begins.timestamp())
     if settings.crl is not None:
         yield from _revocation_lists(settings.crl)
 
@@ -33,4 +34,4 @@ def _revocation_lists(path: Path) -> Iterator[Perishable]:
     for crl in revocation_lists(path.read_bytes()):
         if crl.next_update_utc is not None:
             what = f"revocation list of {crl.issuer.rfc4514_string()}"
-            yield Perishable(str(path), what, crl.next_update_utc.timestamp())
+            yield Perishable(str(path), what, crl.next_update_utc.timestamp(), crl.last_update_utc.timestamp())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, GuestProtocol, OKPKey, RSAKey, import_key
+from joserfc.jws import JWSRegistry
 
 from bridge import config
 from bridge.security.identity import IdentityError, check_device_id
@@ -51,6 +53,7 @@ class Tokens:
 
     def __init__(self, settings: config.Jwt, keys: Sequence[Key]) -> None:
         self._settings = settings
+        self._algorithms = _algorithms()
         self.take(keys)
 
     def take(self, keys: Sequence[Key]) -> None:
@@ -77,7 +80,7 @@ class Tokens:
             return signers[0]
 
         try:
-            claims = jwt.decode(token, signer, algorithms=ALGORITHMS).claims
+            claims = jwt.decode(token, signer, registry=self._algorithms).claims
             self._registry(now_s).validate(claims)
             device = claims.get(self._settings.device_claim)
             if not isinstance(device, str):
@@ -105,6 +108,19 @@ class Tokens:
         if not (named or len(unnamed) == 1):
             raise TokenRefused("its token names none of our keys")
         return (named or unnamed)[0]
+
+
+def _algorithms() -> JWSRegistry:
+    """Those that are taken.
+
+    EdDSA is Ed25519 by a name that RFC 9864 has deprecated for being less exact. Who signs so is another's choice, and
+    the key in the file says which curve it is: no cause for a warning on the daemon's standard error.
+    """
+    registry = JWSRegistry(algorithms=ALGORITHMS)
+    eddsa = copy(registry.algorithms["EdDSA"])
+    eddsa.security_warning = None
+    registry.algorithms = registry.algorithms | {eddsa.name: eddsa}
+    return registry
 
 
 def read_keys(path: Path) -> list[Key]:

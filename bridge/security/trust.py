@@ -10,7 +10,7 @@ import functools
 import hashlib
 import math
 import ssl
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bridge import config
-from bridge.security.identity import USUAL, IdentityError, Naming, device_in, read_certificate, units_named_in
+from bridge.security.identity import (
+    USUAL,
+    IdentityError,
+    Naming,
+    common_names,
+    device_in,
+    read_certificate,
+    units_named_in,
+)
 
 _ISSUERS = 64
 """CA certificates of which is remembered what they are: there are few, and every device brings them."""
@@ -66,7 +74,7 @@ class Trust:
         """
         pem = settings.client_ca.read_bytes() if settings.client_ca is not None else b""
         anchors = x509.load_pem_x509_certificates(pem) if pem else []
-        self._anchors = frozenset(_holder(each) for each in anchors)
+        self._anchors = _named(anchors)
         self._revoked: Mapping[bytes, frozenset[int]] = {}
         self._lists_end = math.inf
         if settings.crl is not None:
@@ -106,6 +114,15 @@ class Trust:
             raise IdentityError(f"{objection}; it says it is {peer.device!r}")
         return peer
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the CAs that it trusts."""
+        return tuple(self._anchors.values())
+
+    def authority(self, peer: Peer) -> str | None:
+        """The name of the CA by which `peer` is let in; None: it would not be."""
+        return next((self._anchors[link.holder] for link in peer.chain if link.holder in self._anchors), None)
+
     def _remember(self, own: x509.Certificate, above: tuple[Link, ...]) -> None:
         issuer = _issuer_of(own)
         self._ways[issuer] = above
@@ -117,7 +134,7 @@ class Trust:
         """Why `peer` would not get in any more, in plain words; None: it would."""
         if any(link.serial in self._revoked.get(link.issuer, ()) for link in peer.chain):
             return "its certificate has been revoked"
-        if not any(link.holder in self._anchors for link in peer.chain):
+        if self.authority(peer) is None:
             return "its certificate is from a CA that is not ours any more"
         if peer.ends <= now_s:
             return f"its certificate has expired ({datetime.fromtimestamp(peer.ends, UTC):%Y-%m-%dT%H:%M:%SZ})"
@@ -174,6 +191,17 @@ def _verified_chain(sock: ssl.SSLSocket) -> Sequence[bytes]:
 def _link_of_issuer(der: bytes) -> Link:
     certificate = x509.load_der_x509_certificate(der)
     return Link(_hash(certificate.issuer.public_bytes()), certificate.serial_number, _holder(certificate))
+
+
+def _named(certificates: Sequence[x509.Certificate]) -> dict[bytes, str]:
+    """Common names, by holder; with the serial number where two would be the same."""
+    names = {_holder(each): (*common_names(each), each.subject.rfc4514_string())[0] for each in certificates}
+    often = Counter(names.values())
+    serials = {_holder(each): each.serial_number for each in certificates}
+    return {
+        holder: name if often[name] == 1 else f"{name}, serial number {serials[holder]:X}"
+        for holder, name in names.items()
+    }
 
 
 def _holder(certificate: x509.Certificate) -> bytes:

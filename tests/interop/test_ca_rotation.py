@@ -28,6 +28,12 @@ def certs(*arguments: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def certificates_in_use(gateway: Gateway) -> str:
+    command = [sys.executable, "-m", "bridge", "status", "--config", str(gateway.config)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, timeout=60, check=False)
+    return next(line for line in done.stdout.splitlines() if line.startswith("certificates in use"))
+
+
 def put(path: Path, *parts: Path) -> None:
     """As `cat PARTS > NEW && mv NEW PATH`."""
     new = path.with_suffix(".new")
@@ -109,6 +115,9 @@ async def test_a_fleet_of_200_changes_its_ca_and_only_who_has_to_go_goes(
     late = site.fleet(site.new, MOVING + ADDED, site.old, site.new)
     await late.start()
     assert await late.connected(UP_S), late.last_error()
+
+    said = certificates_in_use(gateway)
+    assert said == f"certificates in use: {len(STAYING)} of site 7, 2021, {len(MOVING + ADDED)} of site 7, 2026"
 
     # 4: the gateway's own certificate
     site.show(site.new)

@@ -16,8 +16,8 @@ from tests.robustness import packets
 from tests.robustness.attacker import CONNACK_ACCEPTED, PATIENCE_S, client_hello, context, dial, dial_tls, read_exactly
 from tests.robustness.target import HANDSHAKES, Target, wait_until
 
-CROWD = 6000
-"""More than `limits.half_open` by default."""
+CROWD = 10_000
+"""More than twice `limits.half_open` by default."""
 STALLED = 4 * HANDSHAKES
 
 
@@ -72,7 +72,7 @@ def renewed(port: int, hello: bytes, stop: threading.Event) -> None:
         with suppress(OSError):
             standing.append(socket.create_connection(("127.0.0.1", port), PATIENCE_S, ("127.0.0.66", 0)))
             standing[-1].sendall(hello)
-        if len(standing) > CROWD // 2:
+        if len(standing) > CROWD // 3:
             standing.popleft().close()
     for sock in standing:
         sock.close()

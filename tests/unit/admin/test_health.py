@@ -106,6 +106,17 @@ def test_a_certificate_is_a_concern_a_month_ahead_and_then_a_problem():
     assert over.problems == ("server.pem: the certificate of CN=gw has expired (2027-01-14T08:00:00Z)",)
 
 
+def test_what_lives_for_days_is_a_concern_when_it_should_have_been_renewed():
+    def concerns(left_days: float):
+        ending = Perishable(
+            "crl.pem", "revocation list of CN=x", NOW + left_days * DAY_S, NOW - (4 - left_days) * DAY_S
+        )
+        return judge(changed(perishables=(ending,)), 30 * DAY_S).concerns
+
+    assert concerns(1.1) == ()
+    assert concerns(0.9) == ("crl.pem: the revocation list of CN=x expires in 0.9 days",)
+
+
 def test_who_stops_is_not_ready():
     assert judge(changed(stopping=True), 0).problems == ("the gateway is stopping",)
 
