@@ -103,6 +103,7 @@ def _route(route: Route) -> dict[str, object]:
         "seal": route.seal,
         "recipients": route.recipients,
         "schema": _schema(route),
+        "sparkplug": None if route.sparkplug is None else "json" if route.sparkplug.json else "payload",
     }
 
 

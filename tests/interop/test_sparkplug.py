@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import queue
+import sqlite3
 import subprocess
 import sys
+import time
 
+import jsonschema_rs
 import msgspec
 import pytest
 
@@ -157,6 +160,10 @@ def test_births_are_reported_state_and_deaths_presence(spark) -> None:
         wait_until(lambda: gateway.presence("node-1")["state"] == "offline", "the node")
     assert gateway.presence(KEY)["reason"] == "node-death"
     assert gateway.presence("node-1")["reason"] == "connection-lost"
+    schema = json.loads((CHECKOUT / "docs" / "device-document.schema.json").read_text())
+    for document in gateway.documents_of_all():
+        if "device" in document:
+            jsonschema_rs.validator_for(schema).validate(document)
     assert named(values(gateway, 6)[-1]) == {"bdSeq": 0}
 
 
@@ -296,6 +303,22 @@ def test_killed_between_birth_and_data_the_names_are_there(spark) -> None:
     ]  # fmt: skip
 
 
+def test_a_birth_waits_until_its_names_are_on_disk(spark) -> None:
+    gateway = spark()
+    with EdgeNode(gateway.port, "node-1") as node:
+        store = sqlite3.connect(gateway.directory / "data" / "cold.sqlite", isolation_level=None)
+        store.execute("BEGIN IMMEDIATE")  # nobody else can write now
+        birth = payload([metric("m", whole(10, 1), alias=1, datatype=INT8)], seq=0, timestamp=1)
+        info = node.client.publish(node.topic("NBIRTH"), birth, 1)
+        node.client.publish(node.topic("NDATA"), payload([metric(alias=1, value=whole(10, 2))], seq=1), 1)
+        time.sleep(0.5)
+        assert (info.mid in node.published, gateway.messages()) == (False, [])
+        store.execute("ROLLBACK")
+        store.close()
+        wait_until(lambda: len(node.published) == 2, "both are acknowledged")
+    assert [named(json.loads(body)) for _, body in gateway.messages()][:2] == [{"m": 1}, {"m": 2}]
+
+
 def test_a_birth_that_was_acknowledged_is_there_after_a_kill(spark) -> None:
     gateway = spark()
     for round_ in range(5):
@@ -320,6 +343,8 @@ def test_without_json_the_payload_is_as_it_was(spark) -> None:
     assert gateway.forwarded("spark")[1] == wanted
     assert "content-type" not in lines(gateway)[1]["headers"]
     assert newest(gateway, "node-1")["reported"]["state"]["Properties/OS"] == "Linux"
+    (*_, record) = [each for each in gateway.documents_of_all() if "routes" in each]
+    assert [each["sparkplug"] for each in record["routes"]] == ["json", "payload", "json"]
 
 
 def test_what_a_host_application_says(spark) -> None:

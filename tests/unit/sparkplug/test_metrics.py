@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import jsonschema_rs
 import msgspec
 import pytest
 from hypothesis import example, given
@@ -17,6 +19,9 @@ from bridge.sparkplug.record import encode, record_of
 from bridge.sparkplug.topic import Topic
 from tests.support.sparkplug_bytes import chunk, double, metric, payload, single, whole
 
+SCHEMA = jsonschema_rs.validator_for(
+    json.loads((Path(__file__).parents[3] / "docs" / "sparkplug-record.schema.json").read_text())
+)
 BOUNDS = Bounds(values_max=100, nesting_max=3)
 
 
@@ -26,6 +31,7 @@ def read(*metrics, names=None, bounds=BOUNDS):
 
 def read_one(one, names=None):
     (found,) = read(one, names=names).metrics
+    SCHEMA.validate({"type": "NDATA", "group": "g", "node": "n", "metrics": [found]})
     return found
 
 
@@ -262,5 +268,6 @@ def test_noise_is_json_or_the_one_error(data):
         metrics = decode(found.metrics, names, BOUNDS).metrics
     except NotSparkplug:
         return
-    record = record_of(Topic("NDATA", "g", "n"), found, metrics, names, None)
+    record = record_of(Topic("NDATA", "g", "n"), found, metrics, names, "gap")
     assert msgspec.json.decode(encode(record)) == record
+    SCHEMA.validate(record)
