@@ -145,7 +145,7 @@ async def _asked(client: AIOKafkaClient, name: str) -> tuple[int, list[Any], int
     node = client.get_random_node()
     try:
         response = await client.send(node, TopicRights(name))
-    except NotImplementedError:  # a Kafka before 2.3
+    except RuntimeError:  # aiokafka's word for a Kafka before 2.3, which does not know this request
         response = await client.send(node, MetadataRequest([name], allow_auto_topic_creation=False))
         code, *_, partitions = response.topics[0]
         return code, partitions, -1
