@@ -65,7 +65,7 @@ class Fleet:
         says again what is true. Raises FleetError.
         """
         await self.read()
-        present = [each.device for each in members if each.device in self._known.devices]
+        present = [each.device for each in members if self._known.entry(each.device) is not None]
         same = [each for each in await self._members(present) if each in members]
         await self._write([(each.device, each.partition, swept(each.document, self._known.gateways)) for each in same])
         return [each.device for each in same]
@@ -76,7 +76,7 @@ class Fleet:
         Raises:
             FleetError: Kafka is away.
         """
-        entry = self._known.devices.get(name) or self._known.lives.get(name)
+        entry = self._known.entry(name)
         if entry is None:
             return False
         await self._write([(name, entry.partition, None)])
@@ -91,7 +91,10 @@ class Fleet:
             values = await self._known.fetch(devices)
         except SinkAway as error:
             raise FleetError(str(error)) from error
-        return [Member(device, self._known.devices[device].partition, value) for device, value in values.items()]
+        entries = {device: self._known.entry(device) for device in values}
+        return [
+            Member(device, entry.partition, values[device]) for device, entry in entries.items() if entry is not None
+        ]
 
     async def _write(self, records: list[tuple[str, int, bytes | None]]) -> None:
         if not records:

@@ -74,7 +74,7 @@ class Judge:
 
     def _judge(self, device: str, record: Record, into: LaneBatch, claims: Claims) -> None:
         own = sketch_of(record.payload)
-        entry = self._known.devices.get(device)
+        entry = self._known.entry(device)
         theirs = entry.sketch if entry is not None else Sketch()
         decided = verdict(own, theirs, self.names)
         if decided is Verdict.SEND:

@@ -37,6 +37,7 @@ from bridge.log.settings import LogSettings
 
 _CONTEST_PAUSE_MAX_S: Final = 0.02
 """A transaction takes about as long."""
+_LOOK_PATIENCE_S: Final = 0.5
 
 
 def quieten() -> Noise:
@@ -111,7 +112,9 @@ def make_settled(config: Config, kafka: Kafka, state: State, sink: Sink, bell: B
     known = Known(partial(TopicTail, kafka, state.topic), state.topic, own.id)
     judge = Judge(known, gateway=own.id, former=own.renamed_from, event_topic=kafka.event_topic, instant=instant)
     margin_s = state.sweep_margin if state.sweep else None
-    return Settled(sink, known, judge, tell, pause=pause, instant=instant, sweep_margin_s=margin_s)
+    return Settled(
+        sink, known, judge, tell, pause=pause, patience_s=_LOOK_PATIENCE_S, instant=instant, sweep_margin_s=margin_s
+    )
 
 
 def make_newcomers(config: Config, kafka: Kafka, topic: str, sink: Sink, bell: Bell, downlink: DownlinkLog) -> Sink:

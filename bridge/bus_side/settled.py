@@ -4,11 +4,13 @@ A stage between the forwarder and Kafka. Before each write that has documents th
 document against which something there speaks is left out, and what is there goes to the device side, which makes one
 document of the two and sends that. Between the look and the write another gateway may write: so the documents go out
 with what they claim of the topic (`claims`), and the sink takes the transaction back where that did not hold. Then the
-same is done again, from the look on; while what is in the way is not decided yet, documents wait and the rest goes on.
+same is done again, from the look on; while what is in the way is not decided yet, or a look takes its time (the first
+reads the whole topic), documents wait and the rest goes on.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
@@ -39,6 +41,7 @@ class Settled(Stage):
         tell: Callable[[list[bytes]], Awaitable[None]],
         *,
         pause: Callable[[], Awaitable[None]],
+        patience_s: float,
         instant: Callable[[float], str],
         sweep_margin_s: float | None,
     ) -> None:
@@ -48,6 +51,7 @@ class Settled(Stage):
         tell: brings downlink records to the device side; returns when they are durable. What finds no room may be
             dropped: the next document of the device asks again.
         pause: waits a short and random time, so that two that took each other's write back do not meet again.
+        patience_s: a look that takes longer goes on beside the writes, without documents until it is done.
         instant: the time so many seconds ago, RFC 3339 in UTC with milliseconds.
         sweep_margin_s: what clocks may differ; None: devices of dead gateways are left as they are.
         """
@@ -56,6 +60,9 @@ class Settled(Stage):
         self._judge = judge
         self._tell = tell
         self._pause = pause
+        self._patience_s = patience_s
+        self._looking: asyncio.Future[None] | None = None
+        """A look that goes on."""
         self._instant = instant
         self._sweep_margin_s = sweep_margin_s
         self._contested: dict[int, int] = {}
@@ -68,12 +75,12 @@ class Settled(Stage):
             return await self._inner.write(batches)
         for tried in range(_TRIES):
             try:
-                await self._known.refresh()
+                looked = await self._look()
             except SinkAway:
                 if others:  # a state topic that cannot be read holds documents up, and nothing else
                     await self._inner.write(others)
                 raise
-            if not self._known.has(self._contested):
+            if not looked or not self._known.has(self._contested):
                 return await self._without_documents(batches, others, tried)
             try:
                 written = await self._inner.write(await self._settle(batches))
@@ -90,13 +97,27 @@ class Settled(Stage):
     async def probe(self) -> None:
         """See `Sink.probe`; and hears what others have written meanwhile."""
         await super().probe()
-        await self._known.refresh()
-        await self._hear(())
+        if await self._look():
+            await self._hear(())
 
     async def stop(self) -> None:
         """See `Sink.stop`."""
         await super().stop()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
         await self._known.close()
+
+    async def _look(self) -> bool:
+        """False: it takes its time. Raises SinkAway."""
+        if self._looking is None:
+            self._looking = asyncio.ensure_future(self._known.refresh())
+        await asyncio.wait({self._looking}, timeout=self._patience_s)
+        if not self._looking.done():
+            return False
+        looking, self._looking = self._looking, None
+        looking.result()
+        return True
 
     async def _settle(self, batches: Sequence[LaneBatch]) -> list[LaneBatch]:
         settled = self._judge.settle(batches)

@@ -26,6 +26,8 @@ _LOOKUP_BYTES: Final = 64 << 10
 """Asked for at once where one record is wanted."""
 _JUMP: Final = 1000
 """Records that are rather read than jumped over."""
+_AT_ONCE: Final = 1000
+"""Records between two moments for whatever else there is to do; a batch in the topic may have many more."""
 _CLOSE_LIMIT_S: Final = 2.0
 Place = tuple[int, int]
 """Partition and offset."""

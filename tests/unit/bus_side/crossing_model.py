@@ -361,4 +361,13 @@ class Gateway:
         known = Known(partial(Tail, self._broker, self.gate), TOPIC, self.name)
         judge = Judge(known, gateway=self.name, former=None, event_topic="events", instant=lambda _: self._now())
         inner = Transactions(self.name, self._producer, self._broker, self.gate)
-        return Settled(inner, known, judge, tell, pause=pause, instant=lambda _: self._now(), sweep_margin_s=None)
+        return Settled(
+            inner,
+            known,
+            judge,
+            tell,
+            pause=pause,
+            patience_s=3600.0,
+            instant=lambda _: self._now(),
+            sweep_margin_s=None,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pytest
@@ -21,13 +22,15 @@ class ClosedTopic:
 
     def __init__(self) -> None:
         self.gateways: dict[str, Sketch] = {}
-        self.devices: dict[str, object] = {}
         self.looked: dict[int, int] = {}
         self.open = False
 
     async def refresh(self) -> None:
         if not self.open:
             raise SinkRefused("this gateway may not read the topic")
+
+    def entry(self, key: str) -> None:
+        return None
 
     def has(self, places: Mapping[int, int]) -> bool:
         return all(self.looked.get(partition, 0) > offset for partition, offset in places.items())
@@ -97,7 +100,7 @@ async def test_documents_that_are_contested_are_given_back_and_the_rest_goes_out
     topic, sink = ClosedTopic(), Contested()
     topic.open = True
     judge = Judge(topic, gateway="gw", former=None, event_topic="events", instant=lambda _: "")
-    settled = Settled(sink, topic, judge, tell, pause=pause, instant=lambda _: "", sweep_margin_s=None)
+    settled = Settled(sink, topic, judge, tell, pause=pause, patience_s=0.05, instant=lambda _: "", sweep_margin_s=None)
     batches = [batch("normal", MESSAGE), batch("state", DOCUMENT)]
     written = await settled.write(batches)
     assert (written.held, written.contested, written.records) == ({"state"}, 3, {"normal": 1})
@@ -134,13 +137,41 @@ async def test_a_device_that_came_here_is_not_swept_in_the_same_write() -> None:
     topic = Outlived()
     topic.open = True
     judge = Judge(topic, gateway="gw", former=None, event_topic="events", instant=lambda _: "")
-    settled = Settled(Looking(), topic, judge, tell, pause=pause, instant=lambda _: "", sweep_margin_s=0.0)
+    settled = Settled(
+        Looking(), topic, judge, tell, pause=pause, patience_s=0.05, instant=lambda _: "", sweep_margin_s=0.0
+    )
     own = batch("state", DOCUMENT)
     context = encode_context("gateway/gw", "", "topic")
     own.records.append(decode(encode(DOCUMENT, 0, 0, 1, 1, context, b"", b'{"epoch":1}'), 2, bytes(16)))
     await settled.write([own])
     assert said == [("dev-1", DOCUMENT), ("gateway/gw", DOCUMENT), ("dev-2", EVENT)]
     assert claimed == [b"dev-1", b"gateway/gw", b"dev-2"]
+
+
+async def test_a_look_that_takes_its_time_holds_documents_up_and_nothing_else() -> None:
+    class Long(ClosedTopic):
+        async def refresh(self) -> None:
+            await read.wait()
+
+    async def pause() -> None:
+        pytest.fail("nobody contests anything")
+
+    async def tell(records: list[bytes]) -> None:
+        assert not records
+
+    read, topic, sink = asyncio.Event(), Long(), Kept()
+    judge = Judge(topic, gateway="gw", former=None, event_topic="events", instant=lambda _: "")
+    settled = Settled(sink, topic, judge, tell, pause=pause, patience_s=0.01, instant=lambda _: "", sweep_margin_s=None)
+    batches = [batch("normal", MESSAGE), batch("state", DOCUMENT)]
+    for _ in range(2):
+        assert (await settled.write(batches)).held == {"state"}
+    assert sink.lanes == ["normal", "normal"]
+    read.set()
+    assert not (await settled.write(batches)).held
+    assert sink.lanes == ["normal"] * 3 + ["state"]
+    read.clear()
+    assert (await settled.write(batches)).held == {"state"}
+    await settled.stop()
 
 
 async def test_a_state_topic_that_cannot_be_read_holds_documents_up_and_nothing_else() -> None:
@@ -152,7 +183,7 @@ async def test_a_state_topic_that_cannot_be_read_holds_documents_up_and_nothing_
 
     topic, sink = ClosedTopic(), Kept()
     judge = Judge(topic, gateway="gw", former=None, event_topic="events", instant=lambda _: "")
-    settled = Settled(sink, topic, judge, tell, pause=pause, instant=lambda _: "", sweep_margin_s=None)
+    settled = Settled(sink, topic, judge, tell, pause=pause, patience_s=0.05, instant=lambda _: "", sweep_margin_s=None)
     with pytest.raises(SinkRefused):
         await settled.write([batch("normal", MESSAGE), batch("state", DOCUMENT), batch("alarm", MESSAGE)])
     assert sink.lanes == ["normal", "alarm"]
