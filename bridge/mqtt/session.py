@@ -14,21 +14,21 @@ from typing import Any, ClassVar
 
 from bridge.config import Mqtt
 from bridge.message import Message
-from bridge.mqtt import packets, reasons
-from bridge.mqtt.authentication import Authentication, Methods
+from bridge.mqtt import last_words, packets, reasons
+from bridge.mqtt.authentication import Methods
 from bridge.mqtt.copies import Copies
 from bridge.mqtt.decode import answering_version, decode
 from bridge.mqtt.encode import PINGRESP, encode
 from bridge.mqtt.errors import PeerError, malformed, protocol_error
-from bridge.mqtt.events import Disconnected, Event, SubscribeRequested, UnsubscribeRequested
+from bridge.mqtt.events import ConnectRequested, Disconnected, Event, SubscribeRequested, UnsubscribeRequested
 from bridge.mqtt.framing import remaining_length
-from bridge.mqtt.handshake import Terms, packet_size_max, terms
 from bridge.mqtt.inbound import Inbound
+from bridge.mqtt.opening import Opening
 from bridge.mqtt.outbound import Outbound
 from bridge.mqtt.packets import Packet, PacketType, Properties
 from bridge.mqtt.properties import Property
-from bridge.mqtt.reasons import Reason, describe, return_code
-from bridge.mqtt.session_name import client_id_of, device_of
+from bridge.mqtt.reasons import Reason, describe
+from bridge.mqtt.session_name import client_id_of
 from bridge.mqtt.session_state import Outgoing, SessionState, outgoing
 from bridge.mqtt.subscription import Subscription
 from bridge.mqtt.topics import check_filter
@@ -56,15 +56,10 @@ class Session:
         self.packets_received = self.packets_sent = 0
         """Over its life; of those received all but PUBLISH, which are events."""
         self._limits = limits
-        self._methods = methods
-        self._authentication: Authentication | None = None
-        self._granted: Properties = {}
-        """What its method says with CONNACK."""
+        self._opening = Opening(limits, methods)
         self._output_max = output_max
-        self._connect_max = min(limits.connect_max_bytes, limits.max_packet_size)
-        self._terms: Terms | None = None
-        self._send_max_bytes: float = math.inf
-        """Of one packet to the client; known from CONNECT on."""
+        self._packet_max = min(limits.connect_max_bytes, limits.max_packet_size)
+        """Bytes of one packet from the client; another bound from CONNECT on."""
         self._inbound: Inbound | None = None
         self._outbound: Outbound | None = None
         self._heard = 0.0
@@ -87,7 +82,7 @@ class Session:
             return events
         self._now = now
         try:
-            if self._buffer or self._waiting:
+            if self._buffer or (self.state is None and self._opening.complete):
                 data = self._join(data)
             used = self._parse(data, events)
         except PeerError as error:
@@ -120,16 +115,12 @@ class Session:
 
     @property
     def _waiting(self) -> bool:
-        return self._terms is not None and self.state is None and not self._authenticating
-
-    @property
-    def _authenticating(self) -> bool:
-        return self._authentication is not None and self._authentication.open
+        """For `accept` or `refuse`: until then nothing more is taken in."""
+        return self.state is None and self._opening.complete
 
     def _parse(self, data: bytes, events: list[Event]) -> int:
         """Takes whole packets off `data`; how many bytes that were. The usual PUBLISH is read right here."""
-        at, end = 0, len(data)
-        most = self._limits.max_packet_size if self.version else self._connect_max
+        at, end, most = 0, len(data), self._packet_max
         inbound = self._inbound
         shapes = inbound.shapes if inbound is not None else {}
         if data:
@@ -179,13 +170,17 @@ class Session:
         if not self.version:
             if first >> 4 != PacketType.CONNECT:
                 raise protocol_error("the first packet is not CONNECT [MQTT-3.1.0-1]")
-            self.version = answering_version(body)
+            self.version, self._packet_max = answering_version(body), self._limits.max_packet_size
         elif first >> 4 == PacketType.CONNECT:  # whatever it holds: there is no telling it why it cannot connect
             raise protocol_error("a second CONNECT [MQTT-3.1.0-2]")
         if first >> 4 in _SERVERS_OWN:
             raise protocol_error(f"{PacketType(first >> 4).name} from a client")
         packet = decode(first, body, self.version)
-        if self.state is None and self._authenticating and type(packet) not in (packets.Auth, packets.Disconnect):
+        if (
+            self.state is None
+            and self._opening.authenticating
+            and type(packet) not in (packets.Auth, packets.Disconnect)
+        ):
             raise protocol_error(f"{PacketType(first >> 4).name} before it is authenticated [MQTT-3.1.2-30]")
         handler = self._HANDLERS.get(type(packet))
         if handler is None:
@@ -209,7 +204,8 @@ class Session:
     @property
     def has_output(self) -> bool:
         """Whether `take_output` would give anything, perhaps after `drained`."""
-        return bool(self._output) or self.stalled
+        outbound = self._outbound
+        return bool(self._output) or (outbound is not None and outbound.stalled and not self.closed)
 
     @property
     def stalled(self) -> bool:
@@ -237,18 +233,10 @@ class Session:
         """
         if self.closed:
             return
-        agreed = self._terms
+        agreed = self._opening.terms
         if agreed is None or self.state is not None:
             raise RuntimeError("accept without a CONNECT that waits")
-        properties = agreed.properties | self._granted
-        if assigned_client_id:
-            properties[Property.ASSIGNED_CLIENT_IDENTIFIER] = client_id_of(state.name)
-        pattern = self._limits.response_information
-        if pattern is not None and agreed.request.properties.get(Property.REQUEST_RESPONSE_INFORMATION):
-            properties[Property.RESPONSE_INFORMATION] = pattern.replace("{device}", device_of(state.name))
-            if len(encode(packets.Connack(0, present, properties), self.version)) > self._send_max_bytes:
-                del properties[Property.RESPONSE_INFORMATION]  # the only one that may be left out
-        self._output.append(encode(packets.Connack(0, present, properties), self.version))
+        self._output.append(self._opening.connack(state.name, present=present, assigned=assigned_client_id))
         state.version, state.expiry_s = self.version, agreed.request.expiry_s
         self.state, self.client_id = state, client_id_of(state.name)
         self._heard = self._now = now
@@ -267,7 +255,7 @@ class Session:
     def refuse(self, reason: int, text: str = "") -> None:
         """Answers CONNECT with `reason` and closes. 3.1.1 gets its nearest return code, or none at all."""
         if not self.closed:
-            self._say_refusal(reason, text)
+            self._say(last_words.refusal(self.version, reason, text, self._opening.send_max_bytes))
             self.close()
 
     def acknowledge(self, message: Message, reason: int = 0) -> None:
@@ -340,10 +328,8 @@ class Session:
         """Ends the connection from our side: DISCONNECT with `reason` in MQTT 5, CONNACK if that is still due."""
         if self.closed:
             return
-        if self.state is None:
-            self._say_refusal(reason, text)
-        elif self.version >= 5:
-            self._say(packets.Disconnect, reason, text)
+        words = last_words.refusal if self.state is None else last_words.disconnect
+        self._say(words(self.version, reason, text, self._opening.send_max_bytes))
         self.close()
 
     def close(self) -> None:
@@ -356,7 +342,8 @@ class Session:
     @property
     def deadline(self) -> float:
         """Reading of the clock at which the client is late: 1.5 × keep-alive [MQTT-3.1.2-22]; infinite without one."""
-        keepalive_s = self._terms.request.keepalive_s if self._terms is not None and self.state is not None else 0
+        agreed = self._opening.terms if self.state is not None else None
+        keepalive_s = agreed.request.keepalive_s if agreed is not None else 0
         return self._heard + 1.5 * keepalive_s if keepalive_s else math.inf
 
     def expired(self, now: float) -> bool:
@@ -365,28 +352,17 @@ class Session:
 
     def _send(self, packet: Packet) -> None:
         """Sends an answer; one too large for the client ends the connection [MQTT-3.1.2-24]."""
-        if self.closed or self._terms is None:
+        if self.closed or self._opening.terms is None:
             return
         data = encode(packet, self.version)
-        if len(data) > self._send_max_bytes:
+        if len(data) > self._opening.send_max_bytes:
             self.disconnect(Reason.IMPLEMENTATION_SPECIFIC_ERROR, "the answer is larger than the client takes")
             return
         self._output.append(data)
 
-    def _say_refusal(self, reason: int, text: str) -> None:
-        if self.version >= 5:
-            self._say(packets.Connack, reason if reason in reasons.CONNACK else Reason.UNSPECIFIED_ERROR, text)
-        elif self.version and return_code(reason) is not None:
-            self._output.append(encode(packets.Connack(reason), self.version))
-
-    def _say(self, kind: type[packets.Connack | packets.Disconnect], reason: int, text: str) -> None:
-        """CONNACK or DISCONNECT, its text left out where it makes the packet too large [MQTT-3.14.2-3]."""
-        texts: Properties = {Property.REASON_STRING: text} if text else {}
-        for properties in (texts, {}):
-            data = encode(kind(reason=reason, properties=properties), self.version)
-            if len(data) <= self._send_max_bytes:
-                self._output.append(data)
-                return
+    def _say(self, words: bytes) -> None:
+        if words:
+            self._output.append(words)
 
     def _violated(self, error: PeerError) -> Disconnected:
         accepted = self.state is not None
@@ -396,31 +372,17 @@ class Session:
     # What the client says: a method a packet.
 
     def _on_connect(self, packet: packets.Connect, events: list[Event]) -> None:
-        self._send_max_bytes = packet_size_max(packet)
-        agreed = terms(packet, self._limits)
-        self._terms = agreed
         self.client_id = packet.client_id
-        self._authentication = Authentication.of(packet, self._methods)
-        if self._authentication is None:
-            events.append(agreed.request)
-        else:
-            self._go_on(self._authentication.connect(packet), events)
+        self._go_on(self._opening.connect(packet), events)
 
     def _on_auth(self, packet: packets.Auth, events: list[Event]) -> None:
-        if self._authentication is None:
-            raise protocol_error("AUTH, and CONNECT named no method [MQTT-4.12.0-6]")
-        self._go_on(self._authentication.answer(packet, accepted=self.state is not None), events)
+        self._go_on(self._opening.authenticate(packet, accepted=self.state is not None), events)
 
-    def _go_on(self, answer: packets.Auth, events: list[Event]) -> None:
-        """AUTH, or where that would end the first authentication CONNECT's event: CONNACK says it."""
-        if answer.reason or self.state is not None:
-            self._send(answer)
-        elif self._terms is not None:
-            self._granted = answer.properties
-            connack = encode(packets.Connack(0, False, self._terms.properties | self._granted), self.version)
-            if len(connack) > self._terms.send_max_bytes:
-                raise PeerError(Reason.PACKET_TOO_LARGE, "")
-            events.append(self._terms.request)
+    def _go_on(self, opened: ConnectRequested | packets.Auth, events: list[Event]) -> None:
+        if isinstance(opened, packets.Auth):
+            self._send(opened)
+        else:
+            events.append(opened)
 
     def _on_publish(self, packet: Message, events: list[Event]) -> None:
         assert self._inbound is not None
