@@ -15,7 +15,6 @@ _TIME_ERROR = 5
 """adjtimex(2), return value: the clock is not synchronised."""
 _TIMEX_BYTES = 208
 """Of the kernel's struct timex, with its padding."""
-_RECHECK_NS = 30 * 1_000_000_000
 _NS_PER_US = 1000
 _TRIES = 5
 """Of a reading of both clocks, for one that nothing came between."""
@@ -45,20 +44,16 @@ class Clock:
         self.mono_ns = time.monotonic_ns
         """CLOCK_MONOTONIC, to be read together with `boot_id`."""
         self._adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
-        self._checked_ns = 0
-        self._synchronised = False
+        self._synchronised: bool | None = None
+        """As the kernel said last; None: not asked yet."""
         self._max_error_ns = 0
 
     def synchronised(self) -> bool:
-        """As the kernel says (adjtimex(2)), asked at most every 30 seconds."""
-        now = self.mono_ns()
-        if now - self._checked_ns > _RECHECK_NS or not self._checked_ns:
-            self.look()
-        return self._synchronised
+        """As the kernel said (adjtimex(2)) when it was last asked: the `Timekeeper` asks every second."""
+        return self.look() if self._synchronised is None else self._synchronised
 
     def look(self) -> bool:
         """Asks the kernel now."""
-        self._checked_ns = self.mono_ns()
         told = _Timex()
         state = self._adjtimex(ctypes.byref(told))
         self._synchronised = 0 <= state < _TIME_ERROR and not told.status & _STA_UNSYNC

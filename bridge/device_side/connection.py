@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.config import Limits
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bridge.device_side.broker import Client
     from bridge.device_side.meter import Meter
     from bridge.device_side.obstacle import Obstacle
-    from bridge.device_side.pipeline import Way
+    from bridge.device_side.way import Way
 
 _log = logging.getLogger(__name__)
 _RETRY = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError)
@@ -57,11 +57,14 @@ class Owner(Protocol):
 
     loop: asyncio.AbstractEventLoop
 
-    def publish(self, connection: Connection, message: Message) -> bool:
-        """Takes a message in; False: not now, the connection holds it and stops reading until `resume`."""
+    def publish(self, connection: Connection, events: Sequence[Event], at: int) -> int:
+        """Takes in the message `events[at]` and as many behind it as go the same way; returns behind which.
+
+        `at`: not now, the connection holds it and stops reading until `resume`.
+        """
 
     def handle(self, connection: Connection, event: Event) -> bool:
-        """Any other event of the session; False: as in `publish`."""
+        """Any other event of the session; False: not now, as in `publish`."""
 
     def flush_soon(self, connection: Connection) -> None:
         """Calls the connection's `flush` before the loop sleeps."""
@@ -75,6 +78,13 @@ class Owner(Protocol):
 
 class Connection:
     """A socket, its session, and whether it is being read."""
+
+    # (CPython keeps what a larger object without slots has in a dictionary of its own, and looks for it there.)
+    __slots__ = (
+        "_backlog", "_deaf", "_farewell", "_fd", "_held", "_limits", "_loop", "_owner", "_pause", "_reading",
+        "_sock", "_unsent", "_will_due", "bytes_received", "bytes_sent", "client", "closed", "device", "events",
+        "flush_asked", "identity", "last_received", "looked", "meter", "opened", "peer", "session", "waits_for", "ways",
+    )  # fmt: skip
 
     def __init__(
         self, owner: Owner, sock: Stream, session: Session, limits: Limits, *, peer: str, identity: str | None
@@ -110,7 +120,6 @@ class Connection:
         self._loop = owner.loop
         self._sock = sock
         self._fd = sock.fileno()
-        self._recv: Callable[[int], bytes] = sock.recv
         self._limits = limits
         self._unsent = b""
         """What the socket would not take."""
@@ -166,6 +175,11 @@ class Connection:
             self.session.acknowledge(message, reason)
             self.flush_soon()
 
+    def durable(self, messages: Sequence[Message]) -> None:
+        """Messages of QoS 1 and 2 are on disk."""
+        self.session.durable(messages)
+        self.flush_soon()
+
     def decline(self, message: Message, reason: Reason) -> None:
         """The message is not taken in.
 
@@ -206,7 +220,7 @@ class Connection:
             return
         if data:
             self._send(data)
-        if not self._unsent and self.session.stalled:
+        if not self._unsent and self.session.stalled():
             self.session.drained(self._loop.time())
             self.flush_soon()
         if self.session.closed and not self._unsent:
@@ -215,7 +229,10 @@ class Connection:
     def resume(self) -> None:
         """Goes on with what was held."""
         held, self._held, self.waits_for = self._held, (), None
-        self._take_in(held, 0)
+        if self.meter is None:
+            self._process(held)
+        else:
+            self._meter_in(self.meter, held, 0)
         if not self._held and not self.paused and not self.closed:
             self._resume_reading()
             self._receive(b"")
@@ -259,7 +276,7 @@ class Connection:
         if not self._reading or self.closed:
             return
         try:
-            data = self._recv(self._limits.read_bytes)
+            data = self._sock.recv(self._limits.read_bytes)
         except _RETRY:
             return
         except OSError:
@@ -278,16 +295,15 @@ class Connection:
             return
         self.bytes_received += len(data)
         self.events += len(events)
-        self._take_in(events, len(data))
-        if self.session.has_output or self.session.closed:
+        if self.meter is None:
+            self._process(events)
+        else:
+            self._meter_in(self.meter, events, len(data))
+        if self.session.has_output() or self.session.closed:
             self.flush_soon()
 
-    def _take_in(self, events: Sequence[Event], size: int) -> None:
+    def _meter_in(self, meter: Meter, events: Sequence[Event], size: int) -> None:
         """Events that came in `size` bytes, or waited here: as many as the device may send now; the others wait."""
-        meter = self.meter
-        if meter is None:
-            self._process(events)
-            return
         allowed = meter.take(self.last_received, size, len(events))
         self._process(events[:allowed])
         if self.closed or self.session.closed:
@@ -314,21 +330,23 @@ class Connection:
             self.meter.freed()
 
     def _process(self, events: Sequence[Event]) -> None:
-        publish, index = self._owner.publish, 0
+        at, end, publish = 0, len(events), self._owner.publish
         try:
-            for index, event in enumerate(events):
+            while at < end:
+                event = events[at]
                 if type(event) is Message:
-                    if not publish(self, event):
-                        self._hold(events[index:])
-                        return
+                    behind = publish(self, events, at)
                 elif type(event) is Disconnected:
                     self._disconnected(event)
                     return
-                elif not self._owner.handle(self, event):
-                    self._hold(events[index:])
+                else:
+                    behind = at + self._owner.handle(self, event)
+                if behind == at:
+                    self._hold(events[at:])
                     return
+                at = behind
         except Exception:
-            self._held = events[index:]
+            self._held = events[at:]
             self._fault()
 
     def _fault(self) -> None:

@@ -408,8 +408,8 @@ class Daemon:
             if callable(token):
                 token()
             else:
-                connection, message = token
-                connection.acknowledge(message)
+                connection, messages = token
+                connection.durable(messages)
         self._bus_side.ring()
         self._desk.flush()
         self._desk.resume_held()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from bridge.config import Limits
@@ -20,14 +20,16 @@ from bridge.device_side.connection import Connection
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.edge_nodes import EdgeNodes
 from bridge.device_side.exchanges import Exchanges, ExchangesFull, TooManyExchanges
-from bridge.device_side.handshakes import Opened, headers_of
+from bridge.device_side.handshakes import Opened
 from bridge.device_side.obstacle import Obstacle
 from bridge.device_side.sparkplug_way import SparkplugWay
 from bridge.device_side.trace_context import PARENT, STATE, Beginnings, Pairs, carried
 from bridge.device_side.uplink import Lane, Token, Uplink
+from bridge.device_side.way import Way
 from bridge.log import record as rec
 from bridge.log.errors import LogError, LogFull, RecordTooLarge
 from bridge.message import Message
+from bridge.mqtt.events import Event
 from bridge.mqtt.properties import Property
 from bridge.mqtt.reasons import Reason
 from bridge.mqtt.session_name import device_of
@@ -36,7 +38,7 @@ from bridge.routing import Routing
 from bridge.schemas.schema import UNAVAILABLE, Misfit, Pending, Schema
 from bridge.security.acl import Acl
 from bridge.security.device_seal import NotSealedError, SealedByDevice
-from bridge.security.envelope import Headers, Seals
+from bridge.security.envelope import Seals
 
 _log = logging.getLogger(__name__)
 Faults = tuple[tuple[str, bytes], ...]
@@ -48,44 +50,6 @@ _NO_FAULTS: Final[Faults] = ()
 CONTENT_TYPE: Final = "content-type"
 _DETAIL_MAX: Final = 500
 """Characters of what is wrong: it stands in a header."""
-
-
-class Way:
-    """What becomes of one connection's messages on one topic."""
-
-    __slots__ = (
-        "account", "answers", "begins_trace", "context", "device", "headers", "lane", "listened", "misfit_said",
-        "named", "pairs", "refuses", "reported", "schema", "seal_pairs", "sealer", "session", "sparkplug", "version",
-    )  # fmt: skip
-
-    def __init__(
-        self, session: str, lane: Lane | None, context: bytes, sealer: Seals | None, *, reported: bool
-    ) -> None:
-        self.session = session
-        self.device = device_of(session)
-        self.lane = lane
-        self.account = lane.waiting.account(self.device) if lane is not None else None
-        """What waits in the lane for the device."""
-        self.context = context
-        self.sealer = sealer
-        self.reported = reported
-        """It is not for Kafka as it is, but for the device's document or command."""
-        self.answers: str | None = None
-        """The id of the command that is answered there."""
-        self.named = headers_of(session)
-        """Says in the record which session that was, where the device does not."""
-        self.sparkplug: SparkplugWay | None = None
-        """What it says is Sparkplug; then it is `reported`, too."""
-        self.seal_pairs: Headers = ()
-        self.pairs: Headers = self.named
-        self.headers = rec.encode_headers(self.named)
-        """What stands in every record, as it is encoded."""
-        self.begins_trace = False
-        self.schema: Schema | None = None
-        self.refuses = False
-        self.misfit_said = False
-        self.listened = False
-        self.version = -1
 
 
 class Pipeline:
@@ -136,28 +100,71 @@ class Pipeline:
         self._trace_name = rec.encode_headers(((PARENT, first),)).removesuffix(first)
         """What stands before the value of an encoded traceparent: they are all of one length."""
 
-    def publish(self, connection: Connection, message: Message) -> bool:
-        """Takes one message in; False: its lane takes nothing now, offer it again.
+    def publish(self, connection: Connection, events: Sequence[Event], at: int) -> int:
+        """Takes in the message `events[at]`, and those behind it that are like it; returns behind which.
 
-        The hot path: everything that depends on (device, topic) only is in the `Way`.
+        `at`: its lane takes nothing now, offer it again. The hot path: everything that depends on (device, topic) only
+        is in the `Way`, and what a device sends in one go is one step for all of it.
         """
+        message = events[at]
+        assert type(message) is Message
         way = connection.ways.get(message.topic)
         if way is None:
             found = self._find(connection, message)
             if found is None:
-                return True
+                return at + 1
             way = found
         if way.version != self._broker.subscriptions.version:
             way.listened = bool(self._broker.subscriptions.match(message.topic))
             way.version = self._broker.subscriptions.version
-        lane = way.lane
-        if lane is None:
+        lane, account = way.lane, way.account
+        if lane is None or account is None:
             self._tell(connection, message, in_log=False)
-            return True
-        account = way.account
-        assert account is not None
-        if lane.blocked or (account.bytes > lane.waiting.threshold and account.blocked):
-            return self._wait(connection, message, lane if lane.blocked else account)
+            return at + 1
+        if lane.writer.behind(lane.pending_max):
+            return at + self._wait(connection, message, lane)
+        if account.bytes > lane.waiting.threshold and account.blocked:
+            return at + self._wait(connection, message, account)
+        if way.plain and message.qos < 2 and not (way.listened or message.retain or message.properties):
+            return self._publish_run(connection, events, at, way, lane)
+        return at + self._publish_one(connection, message, way, lane)
+
+    def _publish_run(self, connection: Connection, events: Sequence[Event], at: int, way: Way, lane: Lane) -> int:
+        """As `publish`, for a message that is written down as it came, and those that differ in payload and id only."""
+        first = events[at]
+        assert type(first) is Message
+        assert way.account is not None
+        topic, qos, dup, context, headers = first.topic, first.qos, first.dup, way.context, way.headers
+        flags = qos | (rec.DUP if dup else 0) | (rec.CLOCK_SYNCHRONISED if self._clock.synchronised() else 0)
+        wall_ns, mono_ns = self._wall_ns(), self._mono_ns()
+        records: list[bytes] = []
+        size = 0
+        for each in events[at:] if at else events:
+            if (
+                type(each) is not Message
+                or each.topic != topic
+                or each.qos != qos
+                or each.dup is not dup
+                or each.retain
+                or each.properties
+            ):
+                break
+            record = rec.encode(rec.MESSAGE, flags, each.packet_id, wall_ns, mono_ns, context, headers, each.payload)
+            if records and size + len(record) > lane.run_bytes:
+                break
+            records.append(record)
+            size += len(record)
+        end = at + len(records)
+        try:
+            lane.writer.append_run(records, size, (connection, events[at:end]) if qos else None)
+        except _NOT_TAKEN as error:
+            return at + self._not_taken(connection, first, lane, error)
+        way.account.add(size)
+        self._uplink.kick_soon()
+        return end
+
+    def _publish_one(self, connection: Connection, message: Message, way: Way, lane: Lane) -> bool:
+        """Any other message. False: not now."""
         if way.reported:
             return self._report(connection, message, way, lane)
         payload, faults = message.payload, _NO_FAULTS
@@ -170,7 +177,7 @@ class Pipeline:
             except Misfit as error:
                 self._refuse(connection, message, Reason.PAYLOAD_FORMAT_INVALID, str(error))
                 return True
-        token: Token | None = (connection, message) if message.qos else None
+        token: Token | None = (connection, (message,)) if message.qos else None
         if way.listened or message.retain:
             token = self._deliver_when_durable(connection, message)
         try:
@@ -279,6 +286,7 @@ class Pipeline:
         way.schema, way.refuses = self._schemas.get(route.filter), route.on_invalid == "refuse"
         if route.sparkplug is not None and self.edge_nodes is not None:
             way.reported, way.sparkplug = True, SparkplugWay(session, topic, route.sparkplug, self.edge_nodes)
+        way.plain = not (way.reported or way.begins_trace or way.schema or way.sealer)
         return way
 
     def _judged(self, way: Way, schema: Schema, message: Message) -> tuple[bytes, Faults]:
@@ -399,7 +407,7 @@ class Pipeline:
         judged = sparkplug.judge(message.payload)
         if judged.waits_for is not None:
             return self._wait(connection, message, judged.waits_for)
-        token: Token | None = (connection, message) if message.qos else None
+        token: Token | None = (connection, (message,)) if message.qos else None
         if way.listened or message.retain:
             token = self._deliver_when_durable(connection, message)
         try:

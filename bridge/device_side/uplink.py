@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bridge.device_side.clock import Clock
 from bridge.device_side.connection import Connection
@@ -21,8 +21,9 @@ from bridge.log.total import Total
 from bridge.log.writer import LogWriter
 from bridge.message import Message
 
-Token = tuple[Connection, Message] | Callable[[], None]
-"""What to do when a record is durable: acknowledge a message, or anything else. A pair is cheaper than a closure."""
+Token = tuple[Connection, Sequence[Message]] | Callable[[], None]
+"""What to do when records are durable: acknowledge messages, or anything else. A pair is cheaper than a closure."""
+_RUN_BYTES: Final = 64 * 1024
 
 
 class Lane(Obstacle):
@@ -45,9 +46,11 @@ class Lane(Obstacle):
         self.handshakes_at_start = {device: set(ids) for device, ids in state.handshakes.open.items()}
         self.waiting = Waiting(name, settings, writer)
         self.append = writer.append
+        self.run_bytes = min(_RUN_BYTES, writer.max_run_bytes)
+        """Of several records that are appended as one."""
         self.forwarded = forwarded
         """Behind the last record that the sink has for certain, as far as the bus side has said."""
-        self._pending_max = pending_max
+        self.pending_max = pending_max
         self._state = state
         self.waiting.restore(state.heavy, forwarded, writer.next_seq - state.replayed, state.behind)
 
@@ -67,8 +70,7 @@ class Lane(Obstacle):
     @property
     def blocked(self) -> bool:
         """Nothing more now: the queue's bound is reached, or the disk is behind."""
-        writer = self.writer
-        return writer.full or writer.pending_bytes > self._pending_max
+        return self.writer.behind(self.pending_max)
 
 
 class Uplink:

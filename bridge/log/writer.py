@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bridge.log.boot_clocks import BootClock, encode_clock
@@ -35,6 +35,8 @@ class LogWriter:
         self.clocks = recovered.clocks
         """Of the boots whose records wait, or waited, for the right time."""
         self.max_record_bytes = max_record_bytes
+        self.max_run_bytes = min(max_record_bytes, committer.batch_bytes)
+        """Of several records in one `append_run`."""
         self._committer = committer
         self._spares = spares
         self._batch = Batch()
@@ -102,6 +104,11 @@ class LogWriter:
         """A bound is reached (or the log has failed): `append` would raise. It clears by itself when space is back."""
         return self._appended + self._slack > self._committer.bound
 
+    def behind(self, pending_max: int) -> bool:
+        """`full`, or more than `pending_max` bytes are not durable yet."""
+        committer, appended = self._committer, self._appended
+        return appended + self._slack > committer.bound or appended - committer.committed_bytes > pending_max
+
     @property
     def shortage(self) -> str | None:
         """Why the log cannot grow at present, in plain words; it may still have room."""
@@ -166,21 +173,28 @@ class LogWriter:
             LogFailed: the disk failed earlier, or the log is closed.
             RecordTooLarge: longer than `max_record_bytes`.
         """
-        appended = self._appended + len(record)
+        seq = self.next_seq
+        self.append_run((record,), len(record), token)
+        if effect is not None:
+            self._batch.effects.append(effect)
+        return seq
+
+    def append_run(self, records: Sequence[bytes], size: int, token: object = None) -> None:
+        """As `append`, for records of `size` bytes together: all or none of them. One, or at most `max_run_bytes`.
+
+        `token` comes back when the last of them is durable. Raises as `append`.
+        """
+        appended = self._appended + size
         if appended > self._hand_over_at:
-            self._admit(len(record))
+            self._admit(size)
         if appended > self._committer.bound:
-            self._refuse(len(record))
+            self._refuse(size)
         batch = self._batch
-        batch.records.append(record)
+        batch.records += records
         if token is not None:
             batch.tokens.append(token)
-        if effect is not None:
-            batch.effects.append(effect)
         self._appended = appended
-        seq = self.next_seq
-        self.next_seq = seq + 1
-        return seq
+        self.next_seq += len(records)
 
     def tell_clock(self, boot: bytes, clock: BootClock, mono_ns: int) -> None:
         """This boot's wall clock is right now: a record of its own, and in each checkpoint from now on.

@@ -7,6 +7,7 @@ so. What must survive the connection is in `SessionState`.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from bridge.config import Mqtt
 from bridge.message import Message
@@ -43,6 +44,10 @@ _SHAPES = {version: shapes(version) for version in (3, 4, 5)}
 
 class Inbound:
     """Takes messages in, at most `window` unacknowledged ones, and acknowledges them when told to."""
+
+    __slots__ = (
+        "_aliases", "_closed", "_limits", "_output", "_state", "_version", "shapes", "topics", "unanswered", "window",
+    )  # fmt: skip
 
     def __init__(self, state: SessionState, version: int, window: int, limits: Mqtt, output: list[bytes]) -> None:
         self.window = window
@@ -156,6 +161,15 @@ class Inbound:
                 self._output.append(_pack(_PUBACK, 2, message.packet_id))
         elif message.qos == 2:
             self._acknowledge_exchange(message.packet_id, reason)
+
+    def durable(self, messages: Sequence[Message]) -> None:
+        """See `Session.durable`."""
+        for message in messages:
+            if message.qos == 2:
+                self._acknowledge_exchange(message.packet_id, 0)
+            elif not self._closed:
+                self.unanswered -= 1
+                self._output.append(_pack(_PUBACK, 2, message.packet_id))
 
     def _acknowledge_exchange(self, packet_id: int, reason: int) -> None:
         exchange = self._state.incoming.get(packet_id)

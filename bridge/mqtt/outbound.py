@@ -36,6 +36,11 @@ class Outbound:
     window full of large messages is not encoded for a client that does not read.
     """
 
+    __slots__ = (
+        "_aliases", "_aliases_max", "_max_bytes", "_output", "_output_max", "_repeat", "_sent", "_state", "_undrained",
+        "_unsaid", "_version", "_window", "output_bytes", "stalled",
+    )  # fmt: skip
+
     def __init__(
         self,
         state: SessionState,

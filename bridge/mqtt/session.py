@@ -40,6 +40,11 @@ _SERVERS_OWN = frozenset((PacketType.CONNACK, PacketType.SUBACK, PacketType.UNSU
 class Session:
     """The server's end of one MQTT connection."""
 
+    __slots__ = (
+        "_buffer", "_heard", "_inbound", "_limits", "_needed", "_now", "_opening", "_outbound", "_output",
+        "_output_max", "_packet_max", "client_id", "closed", "packets_received", "packets_sent", "state", "version",
+    )  # fmt: skip
+
     def __init__(self, limits: Mqtt, output_max: float = math.inf, methods: Methods = MappingProxyType({})) -> None:
         """Args:
         limits: of the protocol.
@@ -201,13 +206,11 @@ class Session:
             self._outbound.output_bytes = 0
         return data
 
-    @property
     def has_output(self) -> bool:
         """Whether `take_output` would give anything, perhaps after `drained`."""
         outbound = self._outbound
         return bool(self._output) or (outbound is not None and outbound.stalled and not self.closed)
 
-    @property
     def stalled(self) -> bool:
         """Whether messages may wait until what was taken before is with the client: `drained` is due then."""
         return self._outbound is not None and self._outbound.stalled and not self.closed
@@ -266,6 +269,11 @@ class Session:
         """
         if self._inbound is not None:
             self._inbound.acknowledge(message, reason)
+
+    def durable(self, messages: Sequence[Message]) -> None:
+        """`acknowledge` of each, with success: they are on disk, and of QoS 1 or 2."""
+        if self._inbound is not None:
+            self._inbound.durable(messages)
 
     def complete(self, packet_id: int) -> None:
         """Says that the release of a QoS 2 message is durable: PUBCOMP, to the newest connection that asked."""

@@ -88,9 +88,9 @@ class Hall:
         self.cold.close()
         self.loop.close()
 
-    def publish(self, connection: Connection, message: Message) -> bool:
+    def publish(self, connection: Connection, events: Sequence[Event], at: int) -> int:
         """Nobody publishes through a connection here."""
-        raise AssertionError(message)
+        raise AssertionError(events[at])
 
     def handle(self, connection: Connection, event: Event) -> bool:
         """Nor says anything else."""

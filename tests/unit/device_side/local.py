@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 
 from bridge.config import Acl as AclRules
@@ -113,8 +113,8 @@ class Local:
     def hold(self, connection: Connection) -> None:
         raise AssertionError("nothing is held here")
 
-    def publish(self, connection: Connection, message: Message) -> bool:
-        raise AssertionError(f"nobody reads, and yet {message}")
+    def publish(self, connection: Connection, events: Sequence[Event], at: int) -> int:
+        raise AssertionError(f"nobody reads, and yet {events[at]}")
 
     def handle(self, connection: Connection, event: Event) -> bool:
         raise AssertionError(f"nobody reads, and yet {event}")

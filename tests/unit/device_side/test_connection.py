@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -34,8 +34,8 @@ class Daemon:
         self.held: list[Connection] = []
         self.take: Callable[[Connection, Event], bool] = lambda connection, event: True
 
-    def publish(self, connection: Connection, message: Message) -> bool:
-        return self.handle(connection, message)
+    def publish(self, connection: Connection, events: Sequence[Event], at: int) -> int:
+        return at + self.handle(connection, events[at])
 
     def handle(self, connection: Connection, event: Event) -> bool:
         if isinstance(event, ConnectRequested):
@@ -228,7 +228,7 @@ async def test_a_subscriber_that_reads_nothing_holds_bounded_bytes_and_gets_it_a
         await asyncio.sleep(0)
     assert connection.output_bytes < 4 * LIMITS.output_bytes
     data = await answers(client, sizes)
-    await until(lambda: not connection.output_bytes and not connection.session.has_output)
+    await until(lambda: not connection.output_bytes and not connection.session.has_output())
     with contextlib.suppress(BlockingIOError):
         data += client.recv(1 << 20)
     whole = 4 + 3 + 2 + (32 << 10)

@@ -125,6 +125,34 @@ def test_a_full_log_says_so_loses_nothing_and_recovers_by_itself(tmp_path: Path)
     lane.writer.close()
 
 
+def test_a_run_is_reported_when_its_last_record_is_on_the_disk(lane: Lane) -> None:
+    run = [message(b"%d" % each) for each in range(5)]
+    lane.writer.append(message(b"before"), token="before")
+    lane.writer.append_run(run, sum(map(len, run)), "run")
+    assert lane.writer.next_seq == 7
+    lane.append(b"behind")
+    lane.wait(lambda: lane.writer.committed == 8)
+    assert lane.tokens == ["before", "run", b"behind"]
+    assert lane.payloads() == [b"before", b"0", b"1", b"2", b"3", b"4", b"behind"]
+
+
+def test_a_run_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
+    lane = Lane(tmp_path)
+    count = lane.fill(4000)
+    run = [message(bytes(900)) for _ in range(lane.writer.max_run_bytes // 1000)]
+    with pytest.raises(LogFull):
+        lane.writer.append_run(run, sum(map(len, run)), "run")
+    assert (lane.writer.next_seq, lane.writer.pending_bytes) == (count + 1, 0)
+    assert lane.writer.full
+    lane.writer.forwarded(lane.writer.committed)
+    lane.wait(lambda: not lane.writer.full)
+    lane.writer.append_run(run, sum(map(len, run)), "run")
+    lane.writer.kick()
+    lane.wait(lambda: lane.writer.committed == count + 1 + len(run))
+    assert lane.tokens[-1] == "run"
+    lane.writer.close()
+
+
 def test_an_end_while_full_ends_and_reports_only_what_is_on_disk(tmp_path: Path) -> None:
     lane = Lane(tmp_path)
     lane.fill(1000)
