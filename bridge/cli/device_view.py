@@ -73,6 +73,16 @@ class StateTopic:
         self._before = rfc3339(time.time_ns() - int(self._margin_s * 1e9))
         return await self._roster.refresh()
 
+    @property
+    def gateways(self) -> Mapping[str, bytes]:
+        """Their own records, by id."""
+        return self._roster.gateways
+
+    def alive(self, gateway: str) -> bool:
+        """Whether its lease holds, as of the last look."""
+        life = self._roster.lives.get(gateway)
+        return life is not None and life.lease_until >= self._before
+
     def belief(self, device: str, row: Row) -> Belief:
         return believed(row.presence, self._roster.lives.get(row.gateway), self._before)
 

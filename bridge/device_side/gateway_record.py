@@ -90,7 +90,8 @@ def _flows(config: Config) -> dict[str, object]:
         "commands": downlink.command_topic,
         "outcomes": downlink.outcome_topic if downlink.command_topic is not None else None,
     }
-    return {"routes": [_route(route) for route in config.routes], "topics": topics}
+    delivery = kafka.delivery if kafka is not None else None
+    return {"delivery": delivery, "routes": [_route(route) for route in config.routes], "topics": topics}
 
 
 def _route(route: Route) -> dict[str, object]:
@@ -99,7 +100,9 @@ def _route(route: Route) -> dict[str, object]:
         "topic": route.topic,
         "lane": route.lane,
         "key": route.key,
+        "partition": route.partition,
         "format": route.format,
+        "event_type": route.cloudevents.type if route.format == "cloudevents" else None,
         "seal": route.seal,
         "recipients": route.recipients,
         "schema": _schema(route),

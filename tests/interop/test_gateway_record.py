@@ -79,6 +79,7 @@ def test_the_gateway_says_its_epoch_its_lease_and_what_flows_where(new_gateway: 
     assert msgspec.json.decode(gateway.forwarded("device-state")[-1]) == last, "and Kafka knows"
     (route,) = first["routes"]
     assert (route["topic"], route["format"], first["topics"]["state"]) == ("telemetry", "cloudevents", "device-state")
+    assert (route["event_type"], route["partition"], first["delivery"]) == ("busbridge.message", "key", None)
 
 
 def test_while_kafka_is_away_one_renewal_waits_and_no_more(new_gateway: NewGateway) -> None:

@@ -153,3 +153,27 @@ def test_what_stands_in_the_way_is_said(kafka, own_kafka, make_topic, produce, d
         admin = AdminClient({"bootstrap.servers": kafka.address})
         admin.create_acls([binding])[binding].result(30)
         assert words in devices("show", "x", "--topic", closed, code=1).stderr
+
+
+def test_gateways_and_what_flows_where(fleet, devices, kafka, produce):
+    route = {"filter": "devices/{device}/telemetry/#", "topic": "telemetry", "key": "device", "format": "headers"}
+    route |= {"seal": "seal", "recipients": ["data-team"], "schema": {"kind": "avro", "message": None}}
+    record = {"gateway": "gw-new", "epoch": 3, "lease_until": instant(-60), "started": instant(9), "version": "2"}
+    record |= {"routes": [route], "topics": {"state": fleet, "dead_letters": "letters", "commands": None}}
+    produce(kafka.address, fleet, (b"gateway/gw-new", json.dumps(record).encode()), (b"gateway/odd", b"7"))
+    produce(kafka.address, fleet, (b"gateway/odder", b'{"epoch": 1, "routes": 7, "topics": "x"}'))
+    lines = devices("gateways", "--topic", fleet).stdout.splitlines()
+    assert [(line.split()[0], "alive" in line.split()) for line in lines[1:]] == [
+        ("gw-dead", False),
+        ("gw-live", True),
+        ("gw-new", True),
+        ("odder", False),
+    ]
+    rows = [line.split("  ") for line in devices("gateways", "--routes", "--topic", fleet).stdout.splitlines()]
+    assert [[cell.strip() for cell in row if cell] for row in rows[1:]] == [
+        ["gw-new", "devices/{device}/telemetry/#", "telemetry", "device", "headers", "seal, data-team", "avro"],
+        ["gw-new", "(state)", fleet],
+        ["gw-new", "(dead letters)", "letters"],
+    ]
+    whole = [json.loads(line) for line in devices("gateways", "--json", "--topic", fleet).stdout.splitlines()]
+    assert whole[-2] == record | {"alive": True}

@@ -18,6 +18,7 @@ COMMANDS = [
     ("certs", "init"),
     ("certs", "issue"),
     ("certs", "list"),
+    ("devices", "gateways"),
     ("devices", "list"),
     ("devices", "send"),
     ("devices", "set"),
