@@ -42,6 +42,8 @@ lease = "5 s"
 sweep_margin = "0 s"
 sweep = {sweep}
 """
+INTERVAL_S = 0.2
+"""The default of `state.interval`."""
 
 
 class Site:
@@ -188,6 +190,21 @@ def test_a_gateway_with_an_old_disk_goes_on_where_the_topic_is(topic, make, tmp_
         )
         assert documents["dev-1"]["reported"]["state"] == {"a": 3, "b": {"c": 2, "d": 4}}
         assert documents["dev-2"]["reported"]["state"] == {"only": "the topic knows", "again": True}
+    assert topic.replaced() == []
+
+
+def test_a_device_that_reports_all_the_time_costs_few_records_and_the_last_wins(kafka, topic, make, read):
+    site, begun = make("gw-a"), time.monotonic()
+    with Device(site.port, "dev-1") as device:
+        for number in range(1, 301):
+            report(device, "dev-1", {"n": number})
+        topic.wait(lambda docs: docs["dev-1"]["reported"]["state"]["n"] == 300)
+        most = (time.monotonic() - begun) / INTERVAL_S + 2
+    documents = [json.loads(each.value()) for each in read(kafka.address, topic.name) if each.key() == b"dev-1"]
+    versions = [each["reported"]["version"] for each in documents if each["reported"]]
+    assert versions == sorted(versions)
+    assert versions[-1] == 300
+    assert len(documents) <= most
     assert topic.replaced() == []
 
 
