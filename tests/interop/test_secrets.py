@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -12,13 +13,17 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet
 
 from bridge.credentials import SecretError, secret
 from bridge.security import keys
+from bridge.security.users import hashed, put_user
 from tests.bench.support.processes import free_port
 from tests.interop.conftest import NewGateway
 from tests.interop.gateway import CHECKOUT, Gateway, wait_until
 from tests.interop.paho_device import Device
+from tests.interop.wire import Wire
 
 PASSWORD, ANOTHER = "planted-Kafka-pässword", "planted-registry-password"
 BY_PASSWORD = 'protocol = "SASL_SSL"\nmechanism = "PLAIN"\nusername = "gw"\npassword_file = "kafka-password"\n'
@@ -128,6 +133,38 @@ def test_secrets_stand_in_nothing_that_is_said(new_gateway: NewGateway, security
         assert core == ["0", "0"]
     assert gateway.stop() == 0
     planted.nowhere_in(gateway.log())
+
+
+def test_what_devices_show_stands_in_nothing_that_is_said(new_gateway: NewGateway) -> None:
+    made = new_gateway('[users]\nfile = "users"\n[jwt]\nkeys = "jwks.json"\naudience = "gw"\n[log]\nlevel = "debug"\n')
+    made.config.write_text(made.config.read_text().replace("tls = {", 'authentication = ["password", "jwt"]\ntls = {'))
+    put_user(made.directory / "users", "panel-1", hashed(PASSWORD.encode()))
+    signer = ECKey.generate_key("P-256", auto_kid=True)
+    public = KeySet([signer]).keys[0].as_dict(private=False)
+    (made.directory / "jwks.json").write_text(json.dumps({"keys": [public]}))
+    bearing = jwt.encode({"alg": "ES256", "kid": signer.kid}, {"sub": "app-1", "aud": "gw", "exp": 1 << 33}, signer)
+    over = jwt.encode({"alg": "ES256", "kid": signer.kid}, {"sub": "app-1", "aud": "gw", "exp": 1 << 30}, signer)
+    gateway = made.start()
+    shown = [PASSWORD, ANOTHER, bearing, over, bearing[:-2]]
+    for password, good in zip(shown, (True, False, True, False, False), strict=True):
+        name = "app-1" if password.startswith("eyJ") else "panel-1"
+        context = ssl.create_default_context(cafile=str(gateway.authority.pem))
+        with Wire(gateway.tls_port, name, tls=context, version=5, username=name, password=password.encode()) as wire:
+            assert (wire.connack().reason == 0) is good
+            if good:
+                wire.send(b"\0\0")  # and something that is said about it
+    wait_until(lambda: gateway.log().count("refused device=") == 5, "a word of each")
+    status = subprocess.run(
+        [sys.executable, "-m", "bridge", "status", "--json", "--config", str(gateway.config)],
+        cwd=CHECKOUT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert gateway.stop() == 0
+    said = gateway.log() + status
+    parts = [part for each in (bearing, over) for part in each.split(".")[1:]]
+    stored = (made.directory / "users").read_text().rpartition("$")[2].strip()
+    assert [each for each in (*shown, *parts, repr(PASSWORD.encode())[2:-1], stored) if each in said] == []
+    on_disk = b"".join(path.read_bytes() for path in (made.directory / "data").rglob("*") if path.is_file())
+    assert [each for each in (*shown, *parts) if each.encode() in on_disk] == []
 
 
 def children(process: int) -> list[int]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import subprocess
+import sys
+import termios
 import time
 
 import pytest
+
+from tests.unit.cli.conftest import CHECKOUT
 
 
 def test_init_issue_and_list(busbridge, tmp_path):
@@ -33,6 +40,24 @@ def test_five_hundred_in_a_few_seconds(busbridge, tmp_path):
     names = sorted(path.stem for path in (tmp_path / "d").iterdir())
     assert (len(names), names[0], names[-1]) == (500, "dev-00001", "dev-00500")
     assert len({row["serial"] for row in json.loads(busbridge("certs", "list", "--dir", "ca", "--json").stdout)}) == 501
+
+
+def test_many_show_how_far_they_are_on_a_terminal(busbridge, tmp_path):
+    busbridge("certs", "init", "--dir", "ca")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    command = [sys.executable, "-m", "bridge", "certs", "issue", "--count", "60", "--dir", "ca", "--out", "d"]
+    environment = {"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin", "TERM": "xterm"}
+    with subprocess.Popen(command, stderr=theirs, stdout=subprocess.PIPE, cwd=tmp_path, env=environment) as process:
+        os.close(theirs)
+        seen = b""
+        with contextlib.suppress(OSError):  # (the terminal's end)
+            while more := os.read(ours, 4096):
+                seen += more
+        assert process.communicate()[0] == b"Issued 60 certificates in d.\n"
+    os.close(ours)
+    assert b"Issuing" in seen
+    assert b"100%" in seen
 
 
 @pytest.mark.parametrize(
