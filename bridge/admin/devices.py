@@ -1,6 +1,6 @@
 """The devices' pages: documents as this gateway has them, listed and watched, and what is desired and commanded.
 
-Nothing here takes long in one go: between two hundred devices everybody else has his turn.
+Nothing here takes long in one go: between fifty devices everybody else has his turn.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ LINES = "application/x-ndjson"
 PAGE_MAX = 1000
 """Devices in one answer."""
 WAIT_MAX_S = 60.0
-_CHUNK = 200
+_CHUNK = 50
+"""Devices; well below a millisecond."""
 _ID_BYTES = 256
 _STATES = ("online", "offline", "unknown")
 _ETAG = re.compile(r'(?:W/)?"?([0-9]{1,18})"?', re.ASCII)
@@ -138,7 +139,10 @@ class DevicePages:
         """The first names behind `after`, in their order."""
         first: list[str] = []
         async for chunk in _in_turns(self._fleet.names()):
-            first = heapq.nsmallest(most, [*first, *(name for name, _ in self._found(chunk, asked) if name > after)])
+            last = first[-1] if len(first) == most else None
+            names = [name for name in chunk if name > after and (last is None or name < last)]
+            if found := [name for name, _ in self._found(names, asked)]:
+                first = heapq.nsmallest(most, [*first, *found])
         for name in first:
             yield name
 

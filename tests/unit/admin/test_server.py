@@ -148,3 +148,23 @@ async def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
         with pytest.raises(CannotServe, match=f"cannot listen on {address}: .*in use"):
             await AdminServer(Admin(bind=address), tmp_path, lambda: WELL).start()
     assert not (tmp_path / SOCKET).exists()
+
+
+async def test_one_connection_more_than_may_be_is_hung_up_on_but_for_the_local_socket(tmp_path: Path) -> None:
+    settings = Admin(bind="127.0.0.1:0", connections=2)
+    async with serving(tmp_path, settings) as server, contextlib.AsyncExitStack() as stack:
+        host, port = server.addresses[0].rsplit(":", 1)
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            stack.callback(writer.close)
+            writer.write(b"GET /health/live HTTP/1.1\r\nHost: gateway\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        assert await say(server, b"GET /health/live HTTP/1.1\r\nHost: gateway\r\n\r\n") == b""
+        with reachable(tmp_path) as path:
+            reader, local = await asyncio.open_unix_connection(path)
+        stack.callback(local.close)
+        local.write(b"GET /health/live HTTP/1.1\r\nHost: daemon\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        while not (await say(server, b"GET /health/live HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200"):
+            pass  # until it has heard that one has gone
