@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
-import msgspec
 import uvloop
 
 from bridge import journal
@@ -27,18 +26,12 @@ from bridge.device_side.admission import Admission
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore, ColdStoreFailure
-from bridge.device_side.command_parts import open_commands
-from bridge.device_side.commands import Commands
 from bridge.device_side.connection import Connection, Stream
 from bridge.device_side.core_dumps import forbid_core_dumps
 from bridge.device_side.directory import Directory, open_directory
-from bridge.device_side.document_parts import open_devices, open_regrouping
 from bridge.device_side.doorman import Doorman
-from bridge.device_side.downlink import DownlinkReader
 from bridge.device_side.edge_nodes import open_edge_nodes
 from bridge.device_side.front_desk import FrontDesk
-from bridge.device_side.gateway_record import GatewayRecord
-from bridge.device_side.lane_tail import records_until
 from bridge.device_side.listener import Admitted, CannotListen, ListeningPort
 from bridge.device_side.lock import DirectoryLock, Locked
 from bridge.device_side.long_clock import LongClock
@@ -53,6 +46,7 @@ from bridge.device_side.renewal import Renewal
 from bridge.device_side.retained import Retained
 from bridge.device_side.rights import Rights
 from bridge.device_side.sealers import make_sealers, read_keys
+from bridge.device_side.state_parts import StateParts
 from bridge.device_side.supervisor import BusSide
 from bridge.device_side.sys_topics import SysTopics
 from bridge.device_side.systemd import Notifier
@@ -66,7 +60,6 @@ from bridge.log.errors import LogError
 from bridge.log.key_files import keys_of
 from bridge.log.log_id import load_or_create_log_id
 from bridge.log.owner import claim
-from bridge.log.reader import LogReader, oldest_position
 from bridge.log.settings import LogSettings
 from bridge.mqtt.session import Session
 from bridge.routing import Routing
@@ -82,7 +75,6 @@ _log = logging.getLogger(__name__)
 DONE, FAILED = 0, 1
 _RELIEF_S = 0.25
 _CLOCK_LOOK_S = 1.0
-EPOCH_KEY = "epoch"
 
 
 def run(config: Config, config_path: Path, clock: Clock | None = None) -> int:
@@ -120,12 +112,6 @@ async def _run(config: Config, config_path: Path, clock: Clock) -> int:
     return FAILED
 
 
-class _Life(msgspec.Struct):
-    """Of a gateway's record in the state topic."""
-
-    epoch: int = 0
-
-
 class Daemon:
     """All parts of the device side."""
 
@@ -148,7 +134,6 @@ class Daemon:
         self._keys = keys_of(config.queue, os.environ)
         claim(data / "uplink", config.gateway.id, config.gateway.renamed_from)
         self._cold = ColdStore(data / "cold.sqlite", self._failed_elsewhere)
-        self._epoch = self._next_epoch()
         self._log_id = load_or_create_log_id(data / "uplink")
         self._uplink = self._open_uplink(data / "uplink")
         self._timekeeper = Timekeeper(self._clock, [lane.writer for lane in self._uplink.lanes.values()])
@@ -165,12 +150,10 @@ class Daemon:
             acl, Routing(config.routes), make_sealers(config, keys), schemas_of(config, self._registry),
             self._uplink, self._broker, self._clock, config.limits, os.urandom,
         )  # fmt: skip
-        self._devices = open_devices(config, self._uplink, self._broker, self._cold, clock, self._log_id, self._epoch)
-        self._gateway_record = self._open_gateway_record()
-        self._commands = self._open_commands(acl)
-        self._regrouping = open_regrouping(config, self._devices, self._cold, loop)
+        self._state = StateParts(
+            config, self._uplink, self._broker, self._cold, acl, clock, loop, log_id=self._log_id, keys=self._keys
+        )
         self._equip_pipeline()
-        self._downlink = self._open_downlink()
         self._wills = Wills(self._pipeline.will, self._cold, self._long_clock)
         self._units = Units(acl, self._cold)
         rates = Rates(config.limits, loop.time)
@@ -194,7 +177,7 @@ class Daemon:
         """Serves until asked to stop; returns the exit code."""
         for session in self._broker.restore(self._pipeline.exchanges.by_session()):
             self._pipeline.exchanges.abandon(session)
-        self._restore_documents()
+        self._state.restore()
         self._wills.restore(self._broker.clients, self._loop.time())
         self._units.retain_only({client.device for client in self._broker.clients.values()})
         for number, act in (
@@ -212,10 +195,8 @@ class Daemon:
             self._spawn(self._desk.tell_figures(topics, interval_s))
         self._spawn(self._relieve_regularly())
         self._spawn(self._keep_time())
-        if self._gateway_record is not None:
-            self._spawn(self._gateway_record.keep())
-        if self._downlink is not None:
-            self._spawn(self._save_downlink_cursor(self._downlink))
+        for work in self._state.works(self._bus_side.ring):
+            self._spawn(work)
         if self._notifier.watchdog_interval:
             self._spawn(self._watchdog())
         await self._admin.start()
@@ -223,7 +204,7 @@ class Daemon:
         for port in self._ports:
             port.start()
         where = ", ".join(port.address for port in self._ports)
-        _log.info("gateway %s epoch %s is ready on %s", self._config.gateway.id, self._epoch, where)
+        _log.info("gateway %s epoch %s is ready on %s", self._config.gateway.id, self._state.epoch, where)
         self._notifier.ready(f"listening on {where}")
         await self._stop.wait()
         try:
@@ -254,8 +235,7 @@ class Daemon:
         for port in self._ports:
             port.close()
         self._desk.stop()
-        if self._gateway_record is not None:
-            self._gateway_record.release()
+        self._state.release()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -265,8 +245,7 @@ class Daemon:
             self._bus_side.ring()
             await self._bus_side.stop()
             await bus_side
-        if self._downlink is not None and self._downlink.unsaved:
-            self._downlink.save()
+        self._state.close()
         self._broker.keep_messages()
         self._long_clock.save()
         self._cold.close()
@@ -294,7 +273,7 @@ class Daemon:
         return uplink
 
     def _open_desk(self, acl: Acl, rates: Rates) -> FrontDesk:
-        presences = Presences(self._devices, self._broker, self._clock, self._loop.time)
+        presences = Presences(self._state.devices, self._broker, self._clock, self._loop.time)
         rights = Rights(self._broker, self._units, acl)
         registrar = Registrar(
             self._loop, self._config.limits, self._broker, self._pipeline, presences, self._wills, acl, rights, rates,
@@ -307,74 +286,21 @@ class Daemon:
 
     def _equip_pipeline(self) -> None:
         """With what takes messages that are not for Kafka as they are."""
-        self._pipeline.devices, self._pipeline.commands = self._devices, self._commands
+        self._pipeline.devices, self._pipeline.commands = self._state.devices, self._state.commands
         self._pipeline.edge_nodes = open_edge_nodes(
-            self._config, self._cold, self._devices, self._broker, self._clock, self._loop,
+            self._config, self._cold, self._state.devices, self._broker, self._clock, self._loop,
             lambda: self._desk.resume_held(),
-        )  # fmt: skip
-
-    def _open_downlink(self) -> DownlinkReader | None:
-        if self._devices is None:
-            return None
-        directory = self._config.gateway.data_dir / "downlink"
-        return DownlinkReader(
-            directory, self._devices, self._keys, on_gateway=self._outlive, regrouping=self._regrouping,
-            commands=self._commands,
-        )  # fmt: skip
-
-    def _open_gateway_record(self) -> GatewayRecord | None:
-        if self._config.state is None:
-            return None
-        return GatewayRecord(self._config, self._uplink, self._clock, epoch=self._epoch, version=version("busbridge"))
-
-    def _outlive(self, former: bytes) -> None:
-        """The topic has the record of a life of this gateway that its disk does not know: it is new, or an old copy."""
-        epoch = msgspec.json.decode(former, type=_Life).epoch + 1
-        if self._gateway_record is None or self._devices is None or epoch <= self._epoch:
-            return
-        _log.warning(
-            "this gateway was in epoch %d before, which its disk does not know: going on as %d", epoch - 1, epoch
-        )
-        self._epoch = epoch
-        self._cold.put("meta", EPOCH_KEY, str(epoch).encode())
-        self._gateway_record.epoch = epoch
-        self._gateway_record.renew()
-        self._devices.renew(epoch)
-
-    def _open_commands(self, acl: Acl) -> Commands | None:
-        return open_commands(
-            self._config, self._devices, self._broker, self._cold, acl, self._clock, self._loop,
-            log_id=self._log_id, kick=self._uplink.kick_soon,
         )  # fmt: skip
 
     def _open_directory(self) -> Directory | None:
         clock, uplink = self._clock, self._uplink
-        return open_directory(self._config, self._devices, self._commands, clock, uplink, self._bus_side)
-
-    def _restore_documents(self) -> None:
-        """Takes over documents and outcomes of records that the cold store does not have yet.
-
-        The gateway's own record goes first: what its last life said of devices is not believed from then on.
-        """
-        if self._devices is None or self._gateway_record is None:
-            return
-        self._gateway_record.renew()
-        lane = self._devices.lane
-        directory = self._config.gateway.data_dir / "uplink" / lane.name
-        position = max(self._devices.position_in_store(self._log_id), oldest_position(directory))
-        committed = lane.writer.committed
-        if self._commands is not None:
-            self._commands.restore(records_until(committed, LogReader(directory, self._log_id, position, self._keys)))
-        self._devices.restore(records_until(committed, LogReader(directory, self._log_id, position, self._keys)))
-        self._devices.tell_again(self._broker.filters())
-        if self._regrouping is not None:
-            self._regrouping.start()
+        return open_directory(self._config, self._state.devices, self._state.commands, clock, uplink, self._bus_side)
 
     def _look_over(self) -> Overview:
         return Overview(
             self._config,
             version=version("busbridge"),
-            epoch=self._epoch,
+            epoch=self._state.epoch,
             clock=self._clock,
             broker=self._broker,
             uplink=self._uplink,
@@ -386,16 +312,10 @@ class Daemon:
             admission=self._admission,
             meters=self._desk.meters,
             memory=self._desk.memory,
-            devices=self._devices,
-            commands=self._commands,
+            devices=self._state.devices,
+            commands=self._state.commands,
             edge_nodes=self._pipeline.edge_nodes,
         )
-
-    def _next_epoch(self) -> int:
-        """One more than at the last start; on disk before anybody hears of it."""
-        epoch = int(self._cold.get("meta", EPOCH_KEY) or b"0") + 1
-        self._cold.write("meta", EPOCH_KEY, str(epoch).encode())
-        return epoch
 
     def _welcome(self, sock: Stream, peer: str, admitted: Admitted | None) -> None:
         session = Session(self._config.mqtt, self._config.limits.output_bytes)
@@ -420,8 +340,8 @@ class Daemon:
             positions = dict(note.forwarded)
             # The log gives documents up only when the cold store has them too: it catches up from the log at start.
             self._cold.after_commit(lambda: self._loop.call_soon_threadsafe(self._forwarded, positions))
-        if note.downlink_committed is not None and self._downlink is not None:
-            self._downlink.advance(note.downlink_committed)
+        if note.downlink_committed is not None:
+            self._state.advance(note.downlink_committed)
 
     def _forwarded(self, positions: dict[str, int]) -> None:
         self._uplink.forwarded(positions)
@@ -432,20 +352,13 @@ class Daemon:
         now = time.monotonic()
         self._uplink.look(now)
         self._pipeline.exchanges.room.look(now)
-        if self._devices is not None and not self._devices.lane.blocked:
-            self._devices.relieved()
-            if self._regrouping is not None:
-                self._regrouping.look()
-        if self._commands is not None and not self._commands.lane.blocked:
-            self._commands.look()
-        if self._downlink is not None:
-            self._downlink.pump()
+        self._state.relieved()
         self._desk.resume_held()
 
     def _positions(self) -> Note:
         """All the bus side must know, whenever it starts."""
-        downlink = self._downlink.saved if self._downlink is not None else 0
-        return Note(committed=self._uplink.committed(), clocks=self._clocks, downlink_forwarded=downlink or None)
+        downlink = self._state.downlink_forwarded
+        return Note(committed=self._uplink.committed(), clocks=self._clocks, downlink_forwarded=downlink)
 
     async def _relieve_regularly(self) -> None:
         """Room comes back without a word where a segment has been made or the disk has caught up."""
@@ -460,13 +373,6 @@ class Daemon:
                 self._bus_side.ring()
             self._long_clock.look()
             await asyncio.sleep(_CLOCK_LOOK_S)
-
-    async def _save_downlink_cursor(self, downlink: DownlinkReader) -> None:
-        while True:
-            await asyncio.sleep(self._config.queue.cursor_interval)
-            if downlink.unsaved:
-                await asyncio.to_thread(downlink.save)
-                self._bus_side.ring()
 
     async def _watchdog(self) -> None:
         while True:

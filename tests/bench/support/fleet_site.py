@@ -12,9 +12,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from bridge.device_side.cold import Changes, ColdStore, ColdStoreFailure
-from bridge.device_side.daemon import EPOCH_KEY
 from bridge.device_side.desired import Desired
 from bridge.device_side.documents import Document, Presence, Versioned
+from bridge.device_side.state_parts import EPOCH_KEY
 from tests.bench.support.busbridge import bus_side_of
 from tests.bench.support.processes import free_port
 from tests.support.kafka import Broker
