@@ -20,6 +20,10 @@ class Downlink(msgspec.Struct, frozen=True):
     """Of one device; a record with more is passed over."""
     groups_max: Count = 200
     """Groups with a desired state; that of one more is passed over."""
+    group_commands_open: Count = 100
+    """Commands to groups that are not over yet; one more is refused."""
+    group_command_max_bytes: Size = 4 * KIB
+    """Of a command to a group, which is stored for each of its devices; a larger one is refused."""
     group_slice: Count = 200
     """Devices of a group that are served in one turn of the loop; the others wait while it does what else there is."""
     command_max_bytes: Size = 64 * KIB

@@ -45,6 +45,8 @@ class Order(Sent, omit_defaults=True):
     """PARTITION:OFFSET of the Kafka record."""
     fault: str = ""
     """Not empty: why it is refused. The id may be empty then."""
+    group: str = ""
+    """Not empty: it came to the device by way of this group."""
 
     @property
     def key(self) -> str:

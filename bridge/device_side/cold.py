@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 Table = Literal[
     "meta", "documents", "sessions", "queues", "exchanges", "wills", "retained", "units", "commands", "outcomes",
-    "groups", "births",
+    "groups", "group_orders", "tallies", "births",
 ]  # fmt: skip
 _TABLES: tuple[Table, ...] = get_args(Table)
 Changes = dict[tuple[Table, str], bytes | None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Final, Literal
 
@@ -17,6 +17,7 @@ Word = Literal["queued", "delivered", "succeeded", "failed", "expired", "cancell
 FINAL: Final = frozenset({"succeeded", "failed", "expired", "cancelled", "refused"})
 _NULL: Final = msgspec.Raw(b"null")
 _REFUSED, _TOO_LARGE = 0x80, 0x95
+_WORST_FIRST: Final[tuple[Word, ...]] = ("failed", "expired", "refused", "cancelled", "succeeded")
 
 
 class Stage(IntEnum):
@@ -52,6 +53,10 @@ class Verdict(msgspec.Struct, frozen=True):
     word: Word
     detail: str = ""
     payload: msgspec.Raw = _NULL
+    devices: int | msgspec.UnsetType = msgspec.UNSET
+    """Of a command to a group: how many have it."""
+    counts: dict[Word, int] | msgspec.UnsetType = msgspec.UNSET
+    """Of a command to a group: devices by final outcome."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -64,6 +69,10 @@ class Outcome(msgspec.Struct, frozen=True):
     detail: str | None
     record: str
     """PARTITION:OFFSET of the command's record."""
+    group: str | msgspec.UnsetType = msgspec.UNSET
+    """By way of which it came to the device."""
+    devices: int | msgspec.UnsetType = msgspec.UNSET
+    counts: dict[Word, int] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Answer(msgspec.Struct):
@@ -163,3 +172,19 @@ def cancelled(command: Command) -> Verdict:
         Stage.HAD: "delivered; its answer is not waited for any more",
     }
     return Verdict("cancelled", how[command.stage])
+
+
+def summed_up(counts: Mapping[str, int], *, cancelled: bool) -> Verdict:
+    """What is said of a command to a group when all its devices are done with it: the worst that happened to one.
+
+    Args:
+        counts: devices by final outcome.
+        cancelled: a later record took it back.
+    """
+    told = {word: counts[word] for word in reversed(_WORST_FIRST) if counts.get(word)}
+    devices = sum(told.values())
+    if cancelled:
+        return Verdict("cancelled", devices=devices, counts=told)
+    if not devices:
+        return Verdict("refused", "no device of this gateway is in the group", devices=0, counts=told)
+    return Verdict(next(word for word in _WORST_FIRST if word in told), devices=devices, counts=told)

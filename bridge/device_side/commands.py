@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
@@ -32,8 +33,10 @@ from bridge.device_side.command import (
     topic_of,
 )
 from bridge.device_side.handshakes import Opened
-from bridge.device_side.outcomes import SEPARATOR, Key, Outcomes
+from bridge.device_side.outcomes import Outcomes
+from bridge.device_side.tallies import Key, row_of_key
 from bridge.device_side.uplink import Lane
+from bridge.groups import GROUPS
 from bridge.log.errors import LogFull
 from bridge.log.record import Record
 from bridge.mqtt.session_state import Outgoing
@@ -85,6 +88,8 @@ class Commands:
         self._now = now
         self._soon = soon
         self._devices: dict[str, dict[str, Command]] = {}
+        self.members: Counter[Key] = Counter()
+        """Devices that are not done with a command to a group yet, by `group/NAME` and id."""
         self._items: dict[Key, Outgoing] = {}
         """Of those that are in a session."""
         self._deadlines: list[tuple[int, int, Key]] = []
@@ -127,6 +132,15 @@ class Commands:
         for (device, _), item in in_session.items():
             self._withdraw(device, item)
 
+    def having(self, group: Key) -> list[str]:
+        """Devices that are not done with a command to a group yet; `group` as in `members`."""
+        name, command_id = group[0].removeprefix(GROUPS), group[1]
+        return [
+            device
+            for device, commands in self._devices.items()
+            if command_id in commands and commands[command_id].order.group == name
+        ]
+
     def take(self, device: str, order: Order, done: Callable[[], object]) -> None:
         """Takes an order in; `done` when that is durable. One that was here before changes nothing.
 
@@ -146,7 +160,7 @@ class Commands:
             if order.cancel:
                 self._finish(known, cancelled(known), done)
             else:
-                done()
+                self._broker.when_kept(done)
         elif order.cancel and not order.fault:
             _log.info("command device=%s id=%s: there is nothing to take back", device, order.id)
             done()
@@ -239,6 +253,8 @@ class Commands:
 
     def _add(self, command: Command) -> None:
         self._devices.setdefault(command.device, {})[command.order.id] = command
+        if command.order.group:
+            self.members[GROUPS + command.order.group, command.order.id] += 1
         if command.deadline_ns is None:
             self._undated[command.key] = None
         else:
@@ -267,7 +283,7 @@ class Commands:
         return self._devices.get(key[0], {}).get(key[1])
 
     def _keep(self, command: Command) -> None:
-        self._broker.put("commands", SEPARATOR.join(command.key), _encode(command))
+        self._broker.put("commands", row_of_key(command.key), _encode(command))
 
     # Sending.
 
@@ -385,7 +401,7 @@ class Commands:
         key = command.key
 
         def durable() -> None:
-            self._broker.put("commands", SEPARATOR.join(key), None)
+            self._broker.put("commands", row_of_key(key), None)
             done()
 
         self.outcomes.say(key, command.order, verdict, durable, packet_id=packet_id, effect=effect)
@@ -393,6 +409,8 @@ class Commands:
         self._undated.pop(key, None)
         commands = self._devices[command.device]
         del commands[command.order.id]
+        if command.order.group:
+            self.members[GROUPS + command.order.group, command.order.id] -= 1
         if not commands:
             del self._devices[command.device]
         item = self._items.pop(key, None)

@@ -42,6 +42,7 @@ from bridge.device_side.handshakes import Opened
 from bridge.device_side.packed import Packed, decode_document, encode_document
 from bridge.device_side.told import NAMES, devices_in, messages_of, topic_of
 from bridge.device_side.uplink import Lane
+from bridge.groups import is_member
 from bridge.log.errors import LogFull, RecordTooLarge
 from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, GATEWAYS, Record, decode_context, encode, encode_context
 from bridge.message import Message
@@ -158,6 +159,16 @@ class Devices:
     def ids(self) -> list[str]:
         """Of all devices that have a document."""
         return list(self._documents)
+
+    def is_here(self, device: str) -> bool:
+        """Its last connection that is known was to this gateway."""
+        document = self._documents.get(device)
+        return document is not None and document.presence is not None and self._is_ours(document)
+
+    def has_member(self, group: str, device: str) -> bool:
+        """A device of this gateway that is in the group."""
+        document = self._documents.get(device)
+        return document is not None and is_member(labels_of(document), group) and self.is_here(device)
 
     def online(self, device: str, arrival: Arrival = UNKNOWN, *, already: bool = False) -> None:
         """The device is connected; `already`: it was, and is now by one more connection."""

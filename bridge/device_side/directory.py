@@ -23,8 +23,9 @@ from bridge.device_side.commands import Commands
 from bridge.device_side.desired import Desired, own_of, own_version
 from bridge.device_side.devices import Devices
 from bridge.device_side.documents import Document, depth, merge_patch
-from bridge.device_side.outcomes import Key, Outcomes
+from bridge.device_side.outcomes import Outcomes
 from bridge.device_side.supervisor import BusSide
+from bridge.device_side.tallies import Key
 from bridge.device_side.uplink import Uplink
 from bridge.log.doorbell import Health
 from bridge.log.errors import LogFull, RecordTooLarge

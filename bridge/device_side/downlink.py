@@ -17,6 +17,7 @@ from bridge import orders
 from bridge.device_side.commands import Commands
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.documents import DesiredState, Labels
+from bridge.device_side.group_commands import GroupCommands
 from bridge.device_side.regrouping import Regrouping
 from bridge.groups import GROUPS
 from bridge.log.cursor import Cursor
@@ -25,6 +26,7 @@ from bridge.log.log_id import load_log_id
 from bridge.log.queue_key import Keyring
 from bridge.log.reader import LogReader
 from bridge.log.record import COMMAND, DESIRED, GATEWAYS, KNOWN, LABELS, TOMBSTONE, Record, decode_context
+from bridge.orders import Order
 
 _log = logging.getLogger(__name__)
 _READ_RECORDS, _READ_BYTES = 256, 1 << 20
@@ -44,6 +46,7 @@ class DownlinkReader:
         on_gateway: Callable[[bytes], None] | None = None,
         regrouping: Regrouping | None = None,
         commands: Commands | None = None,
+        group_commands: GroupCommands | None = None,
     ) -> None:
         """Args:
         directory: of the downlink log; the bus side makes it.
@@ -52,11 +55,13 @@ class DownlinkReader:
         on_gateway: takes what the state topic has of this gateway itself, from a life that it does not remember.
         regrouping: takes what is desired of groups; None: it is passed over.
         commands: takes commands; None: they are passed over.
+        group_commands: takes those to groups; None likewise.
         """
         self._on_gateway = on_gateway
         self._directory = directory
         self._devices = devices
         self._commands = commands
+        self._group_commands = group_commands
         self._regrouping = regrouping
         self._keys = keys
         self._reader: LogReader | None = None
@@ -140,8 +145,8 @@ class DownlinkReader:
             self._devices.label(device, None if record.flags & TOMBSTONE else _decode_labels(record.payload), done)
         elif record.kind == KNOWN:
             self._learn(device, record, done)
-        elif record.kind == COMMAND and self._commands is not None:
-            self._commands.take(device, orders.decode(record.payload), done)
+        elif record.kind == COMMAND:
+            self._command(device, orders.decode(record.payload), done)
         else:
             done()
 
@@ -151,6 +156,15 @@ class DownlinkReader:
             self._devices.desire(name, desired, done)
         elif self._regrouping is not None:
             self._regrouping.take(name.removeprefix(GROUPS), desired, done)
+        else:
+            done()
+
+    def _command(self, name: str, order: Order, done: Callable[[], None]) -> None:
+        """Raises as `Commands.take`."""
+        if name.startswith(GROUPS) and self._group_commands is not None:
+            self._group_commands.take(name.removeprefix(GROUPS), order, done)
+        elif self._commands is not None:
+            self._commands.take(name, order, done)
         else:
             done()
 

@@ -19,15 +19,12 @@ from bridge.device_side.cold import Changes, ColdStore
 from bridge.device_side.command import FINAL, Outcome, Verdict
 from bridge.device_side.devices import POSITION_KEY
 from bridge.device_side.handshakes import Opened
+from bridge.device_side.tallies import Key, Tallies, key_of_row, row_of_key
 from bridge.device_side.uplink import Lane
 from bridge.log.record import CLOCK_SYNCHRONISED, OUTCOME, Record, decode_context, encode, encode_context
 from bridge.orders import Order
 
 _log = logging.getLogger(__name__)
-SEPARATOR = "\0"
-"""Between device and id in a key: neither holds it."""
-Key = tuple[str, str]
-"""Device and `Order.key`."""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -37,13 +34,14 @@ class Told(msgspec.Struct, frozen=True):
     at_ns: int
 
 
-class _OnlyWord(msgspec.Struct):
+class _Said(msgspec.Struct):
     outcome: str
+    group: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Told).decode
-_decode_word = msgspec.json.Decoder(_OnlyWord).decode
+_decode_said = msgspec.json.Decoder(_Said).decode
 
 
 class Outcomes:
@@ -55,6 +53,7 @@ class Outcomes:
         lane: Lane,
         cold: ColdStore,
         clock: Clock,
+        tallies: Tallies,
         *,
         log_id: bytes,
         kick: Callable[[], None],
@@ -64,6 +63,7 @@ class Outcomes:
         lane: that of the device documents, whose position in the store these share.
         cold: where they are kept.
         clock: for `at`.
+        tallies: count what becomes of commands to groups.
         log_id: of the uplink log.
         kick: called after appends.
         """
@@ -71,6 +71,7 @@ class Outcomes:
         self._settings = settings
         self._cold = cold
         self._clock = clock
+        self._tallies = tallies
         self._log_id = log_id
         self._kick = kick
         self._open: dict[Key, str] = {}
@@ -87,14 +88,15 @@ class Outcomes:
         """At start: what the store has, and what only the log has: `tail`, from the store's position on."""
         rows = [(_decode(value), key) for key, value in self._cold.load("outcomes")]
         for told, row in sorted(rows, key=lambda each: each[0].at_ns):
-            device, _, name = row.partition(SEPARATOR)
-            self._remember((device, name), told.word)
+            self._remember(key_of_row(row), told.word)
         for record in tail:
             if record.kind == OUTCOME:
                 device, name, _ = decode_context(record.context)
-                word = _decode_word(record.payload).outcome
-                self._remember((device, name), word)
-                self._cold.put("outcomes", _row((device, name)), _encode(Told(word, record.wall_ns)))
+                said = _decode_said(record.payload)
+                self._remember((device, name), said.outcome)
+                self._cold.put("outcomes", row_of_key((device, name)), _encode(Told(said.outcome, record.wall_ns)))
+                if said.group and said.outcome in FINAL:
+                    self._cold.put_all(self._tallies.count(said.group, name, said.outcome, record.seq + 1))
         self._cold.put_all(self._forget())
 
     def last(self, key: Key) -> str | None:
@@ -132,8 +134,9 @@ class Outcomes:
         wall_ns = self._clock.wall_ns()
         flags = CLOCK_SYNCHRONISED if self._clock.synchronised() else 0
         outcome = Outcome(
-            order.id or None, verdict.word, self._clock.instant(), verdict.payload, verdict.detail or None, order.record
-        )
+            order.id or None, verdict.word, self._clock.instant(), verdict.payload, verdict.detail or None,
+            order.record, order.group or msgspec.UNSET, verdict.devices, verdict.counts,
+        )  # fmt: skip
         body = msgspec.json.encode(outcome)
         record = encode(
             OUTCOME,
@@ -146,9 +149,10 @@ class Outcomes:
             body,
         )
         position = self.lane.writer.next_seq + 1
+        counted: Changes = {}
 
         def durable() -> None:
-            changes: Changes = {("outcomes", _row(key)): _encode(Told(verdict.word, wall_ns))}
+            changes: Changes = counted | {("outcomes", row_of_key(key)): _encode(Told(verdict.word, wall_ns))}
             changes[("meta", POSITION_KEY)] = f"{self._log_id.hex()}:{position}".encode()
             self._cold.put_all(changes | self._forget())
             done()
@@ -160,8 +164,11 @@ class Outcomes:
         self.lane.append(record, durable, effect)
         if verdict.word in FINAL:
             self._on_their_way[key] = []
+        if order.group and verdict.word in FINAL:
+            counted.update(self._tallies.count(order.group, order.id, verdict.word, position))
         self._remember(key, verdict.word)
-        self.counts[verdict.word] += 1
+        if verdict.devices is msgspec.UNSET:
+            self.counts[verdict.word] += 1
         self._kick()
         if verdict.word in FINAL:
             _log.info("command device=%s id=%s %s: %s", key[0], order.id, verdict.word, verdict.detail)
@@ -180,8 +187,4 @@ class Outcomes:
         ]
         for key in gone:
             del self._over[key]
-        return {("outcomes", _row(key)): None for key in gone}
-
-
-def _row(key: Key) -> str:
-    return SEPARATOR.join(key)
+        return {("outcomes", row_of_key(key)): None for key in gone}

@@ -51,6 +51,10 @@ class Regrouping:
             self.start()
         self._when_stored(done)
 
+    def restore(self) -> None:
+        """At start: a kill may have left some out of step."""
+        self.start()
+
     def start(self) -> None:
         """Something has changed that may concern any device."""
         if self._to_do:

@@ -69,7 +69,7 @@ class StateParts:
         """Which life of this gateway this is."""
         self.devices = open_devices(config, uplink, broker, cold, clock, log_id, self.epoch)
         """None: no state topic is configured; then there is nothing of what follows."""
-        self.commands = open_commands(
+        self.commands, self._group_commands = open_commands(
             config, self.devices, broker, cold, acl, clock, loop, log_id=log_id, kick=uplink.kick_soon
         )
         """None: no command topic is."""
@@ -80,7 +80,7 @@ class StateParts:
             self._record = GatewayRecord(config, uplink, clock, epoch=self.epoch, version=version("busbridge"))
             self._downlink = DownlinkReader(
                 config.gateway.data_dir / "downlink", self.devices, keys, on_gateway=self._outlive,
-                regrouping=self._regrouping, commands=self.commands,
+                regrouping=self._regrouping, commands=self.commands, group_commands=self._group_commands,
             )  # fmt: skip
 
     def restore(self) -> None:
@@ -99,8 +99,9 @@ class StateParts:
             self.commands.restore(records_until(committed, LogReader(directory, self._log_id, position, self._keys)))
         self.devices.restore(records_until(committed, LogReader(directory, self._log_id, position, self._keys)))
         self.devices.tell_again(self._broker.filters())
-        if self._regrouping is not None:
-            self._regrouping.start()
+        for each in (self._regrouping, self._group_commands):
+            if each is not None:
+                each.restore()
 
     def works(self, on_saved: Callable[[], None]) -> Iterator[Coroutine[None, None, None]]:
         """What goes on until it is cancelled. `on_saved` is called when `downlink_forwarded` has risen."""
@@ -123,10 +124,9 @@ class StateParts:
         """The uplink may have room again: what waits for it goes on."""
         if self.devices is not None and not self.devices.lane.blocked:
             self.devices.relieved()
-            if self._regrouping is not None:
-                self._regrouping.look()
-        if self.commands is not None and not self.commands.lane.blocked:
-            self.commands.look()
+            for each in (self._regrouping, self.commands, self._group_commands):
+                if each is not None:
+                    each.look()
         if self._downlink is not None:
             self._downlink.pump()
 

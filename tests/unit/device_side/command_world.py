@@ -17,11 +17,14 @@ from bridge.device_side.cold import ColdStore
 from bridge.device_side.command import FINAL
 from bridge.device_side.commands import Commands
 from bridge.device_side.devices import POSITION_KEY
+from bridge.device_side.group_commands import GroupCommands
 from bridge.device_side.outcomes import Outcomes
+from bridge.device_side.tallies import Tallies
 from bridge.device_side.uplink import Lane, Token, Uplink
+from bridge.groups import is_member
 from bridge.log.errors import LogFull
 from bridge.log.reader import LogReader, oldest_position
-from bridge.log.record import OUTCOME, RELEASE, Record, encode, encode_context
+from bridge.log.record import OUTCOME, RELEASE, Record, decode_context, encode, encode_context
 from bridge.log.settings import LogSettings
 from bridge.mqtt.subscription import Subscription
 from bridge.security.acl import Acl
@@ -61,17 +64,26 @@ class World:
             clock=self.clock, pending_max=1 << 30, on_failure=lambda failure: pytest.fail(str(failure)),
         )  # fmt: skip
         self.downlink = Downlink(command_topic="device-commands", **settings)  # type: ignore[arg-type]  # (any of them)
+        tallies = Tallies(self.cold, LOG_ID)
         outcomes = Outcomes(
-            self.downlink, self.lane, self.cold, self.clock, log_id=LOG_ID, kick=self.uplink.kick_soon
+            self.downlink, self.lane, self.cold, self.clock, tallies, log_id=LOG_ID, kick=self.uplink.kick_soon
         )  # fmt: skip
         self.known = {DEVICE}
         self.commands = Commands(
             self.downlink, outcomes, self.local.broker, self.cold, Acl(AclRules()), self.clock,
             knows=self.known.__contains__, now=lambda: self.local.now, soon=self.local.loop.call_soon,
         )  # fmt: skip
+        self.groups = GroupCommands(
+            self.downlink, self.commands, outcomes, tallies, self.local.broker, self.cold,
+            devices=lambda: list(self.known), soon=self.local.loop.call_soon,
+            has_member=lambda group, device: is_member(self.labels.get(device, {}), group),
+        )  # fmt: skip
+        self.labels: dict[str, dict[str, str]] = {}
+        """Of devices that are known; others have none."""
         self.local.broker.restore({})
         _, _, position = (self.cold.get("meta", POSITION_KEY) or b":1").decode().partition(":")
         self.commands.restore(self._records(int(position)))
+        self.groups.restore()
         self.taken: list[str] = []
         """Orders that are durable, by id."""
 
@@ -80,6 +92,12 @@ class World:
         body = value if isinstance(value, bytes) else msgspec.json.encode(value)
         order = orders.read(body, "0:7", self.downlink.command_max_bytes)
         self.commands.take(device, orders.decode(orders.encode(order)), lambda: self.taken.append(order.id))
+
+    def take_group(self, group: str, value: object) -> None:
+        """A Kafka record's value, with a group's key."""
+        body = value if isinstance(value, bytes) else msgspec.json.encode(value)
+        order = orders.read(body, "0:9", self.downlink.command_max_bytes)
+        self.groups.take(group, orders.decode(orders.encode(order)), lambda: self.taken.append(order.id))
 
     def order(self, name: str, **fields: object) -> None:
         """An order with this id."""
@@ -116,6 +134,7 @@ class World:
         self.clock.now_ns += int(seconds * NS)
         self.local.now += seconds
         self.commands.look()
+        self.groups.look()
         self.turn()
 
     def deadline(self, seconds: float) -> str:
@@ -137,6 +156,23 @@ class World:
             self.local.loop.run_until_complete(asyncio.sleep(0.002))
             self.local.broker.keep_messages()
             self.local.settle()
+
+    def settle_once(self) -> None:
+        """As `settle`, but what follows from that is not begun."""
+        self.turn()
+        self.local.broker.keep_messages()
+        self.local.settle()
+        self.lane.writer.kick()
+        while self.lane.writer.pending_bytes:
+            self.local.loop.run_until_complete(asyncio.sleep(0.001))
+
+    def said(self) -> list[tuple[str, dict[str, object]]]:
+        """Key and value of each outcome record that is durable."""
+        return [
+            (decode_context(record.context)[0], msgspec.json.decode(record.payload))
+            for record in self._records(1)
+            if record.kind == OUTCOME
+        ]
 
     def outcomes(self) -> list[tuple[str, str]]:
         """Id (empty: none) and outcome of each record, in order."""

@@ -20,7 +20,8 @@ from bridge.device_side.clock import rfc3339
 from bridge.device_side.command import FINAL
 from bridge.device_side.commands import Commands
 from bridge.device_side.devices import POSITION_KEY
-from bridge.device_side.outcomes import SEPARATOR, Outcomes
+from bridge.device_side.outcomes import Outcomes
+from bridge.device_side.tallies import Tallies, row_of_key
 from bridge.log.errors import LogFull
 from bridge.log.record import OUTCOME, Record, decode_context
 from bridge.message import Message
@@ -51,7 +52,8 @@ class Gateway:
         self.local = Local(self.store, MQTT, clock=clock)
         self.local.now = clock.mono
         self.lane = MemoryLane(disk, appended)  # type: ignore[arg-type]
-        outcomes = Outcomes(SETTINGS, self.lane, self.store, clock, log_id=LOG_ID, kick=lambda: None)
+        tallies = Tallies(self.store, LOG_ID)
+        outcomes = Outcomes(SETTINGS, self.lane, self.store, clock, tallies, log_id=LOG_ID, kick=lambda: None)
         self.commands = Commands(
             SETTINGS, outcomes, self.local.broker, self.store, Acl(AclRules()), clock,
             knows=lambda device: True, now=lambda: self.local.now, soon=self.local.loop.call_soon,
@@ -138,7 +140,7 @@ class Life(RuleBasedStateMachine):
         final = bool(FINAL & set(self._durable(order.key)))
         if order.cancel:
             return final or order.id not in {each.id for each in self.kafka[:number] if not each.cancel}
-        return final or SEPARATOR.join((DEVICE, order.id)) in self.disk.tables.get("commands", {})
+        return final or row_of_key((DEVICE, order.id)) in self.disk.tables.get("commands", {})
 
     @invariant()
     def whats_given_up_is_on_disk(self) -> None:
