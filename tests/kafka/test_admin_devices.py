@@ -12,38 +12,23 @@ import time
 import pytest
 
 from firmware_sim.child import children_of
-from tests.interop.gateway import CHECKOUT, Gateway, wait_until
+from tests.interop.gateway import CHECKOUT, wait_until
 from tests.interop.paho_device import Device
 from tests.support.curl import curl
+from tests.support.kafka.device_site import device_gateway, make_topics
 from tests.support.kafka.documents import Topic
-
-SINK = '[kafka]\nbootstrap_servers = ["{server}"]\nrequest_timeout = "5 s"\nheartbeat = "500 ms"\n'
-ROUTES = """
-[state]
-topic = "{topic}"
-[downlink]
-desired_topic = "{topic}-desired"
-command_topic = "{topic}-commands"
-outcome_topic = "{topic}-outcomes"
-unsynchronised_clock = "trust"
-max_bytes = "16 MiB"
-"""
 
 
 @pytest.fixture
 def topic(kafka, make_topic, read):
     name = f"admin-{time.time_ns()}"
-    for each in (name, f"{name}-desired"):
-        make_topic(kafka.address, each, 2, cleanup_policy="compact")
-    for each in ("commands", "outcomes"):
-        make_topic(kafka.address, f"{name}-{each}", 2)
+    make_topics(make_topic, kafka.address, name)
     return Topic(name, lambda which: read(kafka.address, which))
 
 
 @pytest.fixture
 def gateway(kafka, topic, tmp_path):
-    sink, routes = SINK.replace("{server}", kafka.address), ROUTES.format(topic=topic.name)
-    gateway = Gateway(tmp_path, sink=sink, routes=routes)
+    gateway = device_gateway(tmp_path, kafka.address, topic.name)
     gateway.start()
     yield gateway
     gateway.kill()

@@ -9,26 +9,22 @@ import time
 
 import pytest
 
-from tests.interop.gateway import CHECKOUT, Gateway
+from tests.interop.gateway import CHECKOUT
 from tests.interop.paho_device import Device
+from tests.support.kafka.device_site import device_gateway, make_topics
 from tests.support.kafka.documents import Topic
-
-SINK = '[kafka]\nbootstrap_servers = ["{server}"]\nrequest_timeout = "5 s"\nheartbeat = "500 ms"\n'
-ROUTES = '[state]\ntopic = "{topic}"\n[downlink]\ndesired_topic = "{topic}-desired"\nmax_bytes = "16 MiB"\n'
 
 
 @pytest.fixture
 def topic(kafka, make_topic, read):
     name = f"set-{time.time_ns()}"
-    for each in (name, f"{name}-desired"):
-        make_topic(kafka.address, each, 3, cleanup_policy="compact")
+    make_topics(make_topic, kafka.address, name)
     return Topic(name, lambda which: read(kafka.address, which))
 
 
 @pytest.fixture
 def gateway(kafka, topic, tmp_path):
-    sink, routes = SINK.replace("{server}", kafka.address), ROUTES.format(topic=topic.name)
-    gateway = Gateway(tmp_path, sink=sink, routes=routes)
+    gateway = device_gateway(tmp_path, kafka.address, topic.name)
     gateway.start()
     yield gateway
     gateway.kill()
