@@ -280,7 +280,10 @@ class Kafka(msgspec.Struct, frozen=True):
     linger: Duration = 0.01
     """Pause between two transactions, in which more arrives. Kafka takes about as long to end the last one, so it costs
     hardly any latency and spares the requests that ask too early."""
-    transaction_timeout: Timeout = 60.0
+    transaction_timeout: Timeout = 30.0
+    """Kafka aborts a transaction that stays open for longer. That of a gateway that died holds up for so long who reads
+    behind it, and where its devices have moved to another gateway, documents there, the lease among them: so this is
+    less than two thirds of `state.lease`."""
     request_timeout: Timeout = 10.0
     retry_backoff: Duration = 0.005
     reconnect_backoff_max: Duration = 5.0
