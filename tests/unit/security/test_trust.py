@@ -130,6 +130,19 @@ def test_a_device_below_a_ca_that_is_revoked_does_not_get_in(works: Works) -> No
             assert works.meet(listener, device, Trust(listener)).device == "dev-1"
 
 
+def test_which_ca_lets_whom_in_has_a_name_of_its_own(works: Works) -> None:
+    again = works.root.create_below("Site 7")
+    serials = [f"{each.credential.certificate.serial_number:X}" for each in (works.site, again)]
+    listener = works.listener(works.site, again, works.region)
+    trust = Trust(listener)
+    assert trust.names == (*(f"Site 7, serial number {serial}" for serial in serials), "Region North")
+    for authority, name in ((works.site, trust.names[0]), (works.sibling, "Region North")):
+        assert trust.authority(works.meet(listener, works.device("dev-1", authority))) == name
+    peer = works.meet(listener, works.device("dev-1", again))
+    assert trust.authority(peer) == trust.names[1]
+    assert Trust(works.listener(works.sibling)).authority(peer) is None
+
+
 def test_all_that_will_end_one_day_is_found(works: Works) -> None:
     crl = works.write("crl.pem", works.site.crl() + works.region.crl())
     found = {each.what for each in perishables(works.listener(works.site, crl=crl))}
