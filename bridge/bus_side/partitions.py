@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -13,11 +13,17 @@ _PAUSE_S: Final = 0.1
 async def assign_all(consumer: AIOKafkaConsumer, topic: str) -> None:
     """Gives the consumer every partition; waits until Kafka says which there are: the caller sets the time limit.
 
-    One is named first: only topics of an assignment appear in aiokafka's metadata.
+    In one go: a consumer with a group that gets a second assignment while it looks for the group's coordinator ends
+    that search with an AssertionError (aiokafka 0.14), and has to be started again.
     """
-    consumer.assign([TopicPartition(topic, 0)])
-    while not (partitions := consumer.partitions_for_topic(topic)):  # noqa: ASYNC110 - no event for it
+    client: Any = consumer._client  # nobody else can ask for a topic that is not assigned yet
+    answered = client.set_topics([topic])
+    while True:
+        await answered
+        if partitions := consumer.partitions_for_topic(topic):
+            break
         await asyncio.sleep(_PAUSE_S)
+        answered = client.force_metadata_update()
     consumer.assign([TopicPartition(topic, partition) for partition in sorted(partitions)])
 
 
