@@ -95,6 +95,7 @@ class Births:
         if waiting is not None and waiting.names == names:
             return waiting
         if waiting is None and stored is not None and stored == names:
+            names.share(stored)
             return None
         before = waiting.names if waiting is not None else stored
         more = len(names) - (len(before) if before is not None else 0)

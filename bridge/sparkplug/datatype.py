@@ -128,11 +128,8 @@ def real(value: float, *, single: bool) -> float | str:
         return value
     for digits in (7, 8):
         short = float(f"{value:.{digits}g}")
-        try:
-            if _FLOAT.unpack(_FLOAT.pack(short))[0] == value:
-                return short
-        except OverflowError:  # rounded up behind the largest
-            continue
+        if _FLOAT.unpack(_FLOAT.pack(short))[0] == value:
+            return short
     return float(f"{value:.9g}")
 
 

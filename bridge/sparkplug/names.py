@@ -63,6 +63,10 @@ class Names:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def share(self, other: Names) -> None:
+        """Both are equal: from now on what they hold is in memory once."""
+        self.by_name, self.by_alias = other.by_name, other.by_alias
+
     def encode(self) -> bytes:
         """To be kept."""
         return _encode(_Stored(self.born, list(self._metrics())))

@@ -56,7 +56,7 @@ class Step(msgspec.Struct, frozen=True):
     @property
     def wants_birth(self) -> bool:
         """The node should be asked for one."""
-        return self.stale is not None and self.facts.kind not in kinds.COMMANDS
+        return self.stale is not None
 
 
 class EdgeNode:
@@ -93,13 +93,11 @@ class EdgeNode:
         return sum(map(len, self.devices.values())) + (len(self.names) if self.names is not None else 0)
 
     def judge(self, facts: Facts) -> Step:
-        """What the message changes.
+        """What the message, which is one of the node's own, changes.
 
         Raises:
             NotSparkplug: its sequence number is none.
         """
-        if facts.kind in kinds.COMMANDS:
-            return Step(facts, self.alive, self.next_seq, self.stale)
         if facts.kind == kinds.NDEATH:
             return self._death(facts)
         if facts.seq >= SEQUENCE:
@@ -131,7 +129,6 @@ class EdgeNode:
             self._awaited.discard(facts.device)
         elif facts.kind == kinds.NDEATH and not step.ignored:
             self.present.clear()
-            self._awaited.clear()
         if step.gone:
             self.present -= self._awaited
             self._awaited.clear()

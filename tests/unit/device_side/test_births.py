@@ -31,7 +31,9 @@ class Kept:
         assert waiting is not None
         assert self.woken.acquire(timeout=PATIENCE_S)
         assert not waiting.blocked
-        assert self.births.keep(place, given) is None
+        again = Names.decode(given.encode())
+        assert self.births.keep(place, again) is None
+        assert again.by_name is given.by_name
 
 
 def test_names_are_on_disk_when_a_birth_goes_on(open_store):

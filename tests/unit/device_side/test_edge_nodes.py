@@ -131,6 +131,24 @@ def test_the_end_of_another_connection_of_its_client_is_not_its_own(site):
     site.say("NDATA", 1, node="b", client="hub\0three")
     site.nodes.left("hub\0two", "keepalive")
     assert site.nodes.alive == 1
+    site.say("NDEATH", None, SESSION, node="b", client="hub\0two", connected=False)  # a will that was late
+    site.nodes.left("hub\0three", "keepalive")
+    assert site.nodes.alive == 0
+
+
+def test_a_node_that_was_never_born_is_not_gone(site):
+    site.say("NDATA", 1, node="a", client="hub")
+    site.nodes.left("hub", "keepalive")
+    assert site.documents.take() == []
+
+
+def test_what_is_known_may_be_born_again_at_the_bounds(open_store):
+    site = Site(open_store, devices_max=1, metrics_max=3)
+    for _ in range(2):
+        assert not site.say("NBIRTH", 0, one("a")).invalid
+        assert not site.say("DBIRTH", 1, one("b"), one("c"), device="pump").invalid
+    assert site.say("DBIRTH", 2, device="other").invalid
+    assert site.say("DBIRTH", 3, one("b"), one("c"), one("d"), device="pump").invalid
 
 
 def test_a_death_of_a_device_that_never_was_makes_no_document(site):
@@ -234,9 +252,13 @@ def test_data_of_who_is_not_there_is_reported_of_nobody(open_store):
     site.say("NDEATH", None, SESSION)
     site.documents.take()
     site.say("NDATA", 1, one("a", 2))
-    site.say("NBIRTH", 0, one("a"))
+    site.pass_by(5)
+    assert site.documents.take() == []
+    site.say("NBIRTH", 0, SESSION, one("a"))
+    site.say("DBIRTH", 1, one("t"), device="pump")
+    site.say("DDEATH", 2, device="pump")
     site.documents.take()
-    site.say("DDATA", 1, one("t", 2), device="pump")
+    site.say("DDATA", 3, one("t", 2), device="pump")
     site.pass_by(5)
     assert site.documents.take() == []
 

@@ -90,6 +90,20 @@ def test_aliases_get_their_names_and_types():
     assert found.strangers == 0
 
 
+def test_what_a_message_says_of_a_type_counts_before_what_the_birth_said():
+    names = names_of(metric("a", datatype=1, alias=0))
+    (found,) = read(metric(alias=0, datatype=5, value=whole(10, 0xFF)), names=names).metrics
+    assert found == {"name": "a", "alias": 0, "type": "UInt8", "value": 255}
+
+
+def test_members_of_templates_have_names_of_their_own():
+    names = names_of(metric("a", datatype=1, alias=0), metric("t", datatype=19, alias=1))
+    member = metric(alias=0, value=whole(10, 0xFF))
+    found = read(metric(alias=1, value=chunk(18, chunk(2, member))), names=names)
+    assert found.metrics[0]["value"]["metrics"] == [{"alias": 0, "value": 255}]
+    assert found.strangers == 0
+
+
 def test_what_nobody_knows_is_kept_and_counted():
     found = read(metric(alias=9, value=whole(10, 0xFF)), metric("z", whole(10, 1), datatype=3), names=names_of())
     assert found.metrics == [{"alias": 9, "value": 255}, {"name": "z", "type": "Int32", "value": 1}]
@@ -119,7 +133,12 @@ def test_a_template():
 def test_properties_and_metadata():
     inner = chunk(1, "deep") + chunk(2, whole(1, 9) + single(5, 0.5))
     both = whole(1, 21) + chunk(10, chunk(1, inner))
-    values = [whole(1, 3) + whole(3, 192), whole(1, 12) + whole(2, 1), whole(1, 20) + chunk(9, inner), both]
+    values = [
+        whole(1, 3) + whole(3, 192),
+        whole(1, 12) + whole(2, 1) + chunk(8, "V"),
+        whole(1, 20) + chunk(9, inner),
+        both,
+    ]
     keys = ["Quality", "unit", "more", "list"]
     properties = b"".join(chunk(1, key) for key in keys) + b"".join(chunk(2, value) for value in values)
     metadata = whole(1, 1) + chunk(2, "text/plain") + whole(3, 7) + whole(4, 2) + chunk(5, "f") + chunk(7, "m")

@@ -100,6 +100,9 @@ def test_a_death_of_another_session_is_ignored():
     for other in (3, 5, None):
         assert tell(node, Facts("NDEATH", bd_seq=other)).ignored
         assert node.alive
+    nameless = EdgeNode()
+    tell(nameless, nbirth(bd_seq=None))
+    assert tell(nameless, Facts("NDEATH")).ignored
     assert not tell(node, Facts("NDEATH", bd_seq=4)).ignored
     assert tell(node, Facts("NDEATH", bd_seq=4)).ignored
     assert tell(node, Facts("NDATA", seq=1)).stale == UNBORN
@@ -122,20 +125,27 @@ def test_a_device_that_is_not_born_with_its_node_again_is_gone():
     assert node.present == {"b"}
 
 
+def test_births_and_deaths_of_devices_say_nothing_of_the_others():
+    node = EdgeNode()
+    tell(node, nbirth(), dbirth(1, "a"), dbirth(2, "b"), nbirth())
+    assert tell(node, Facts("DDEATH", "a", 1)).gone == ()
+    assert tell(node, Facts("NDATA", seq=2)).gone == ("b",)
+
+
+def test_who_was_to_be_born_again_goes_once():
+    for end in (lambda node: tell(node, Facts("NDEATH", bd_seq=0)).gone, EdgeNode.lost):
+        node = EdgeNode()
+        tell(node, nbirth(), dbirth(1, "a"), nbirth())
+        assert end(node) == ("a",)
+        assert tell(node, Facts("NDATA", seq=1)).gone == ()
+
+
 def test_a_connection_that_is_over():
     node = EdgeNode()
     tell(node, nbirth(), dbirth(1, "b"), dbirth(2, "a"))
     assert node.lost() == ("a", "b")
     assert node.lost() == ()
     assert tell(node, Facts("NDATA", seq=3)).stale == UNBORN
-
-
-def test_commands_change_nothing():
-    node = EdgeNode()
-    tell(node, nbirth())
-    step = tell(node, Facts("NCMD", strangers=True))
-    assert (step.stale, step.wants_birth, node.next_seq) == (None, False, 1)
-    assert not tell(EdgeNode(), Facts("DCMD", "d")).wants_birth
 
 
 def test_a_number_that_is_none():
