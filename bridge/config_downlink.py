@@ -28,6 +28,8 @@ class Downlink(msgspec.Struct, frozen=True):
     """Devices of a group that are served in one turn of the loop; the others wait while it does what else there is."""
     command_max_bytes: Size = 64 * KIB
     """Of a command's value in Kafka; a larger one is refused."""
+    answer_max_bytes: Size = 256 * KIB
+    """Of a device's answer to a command; with a larger one the command has failed. Kafka has to take it."""
     command_deadline: Timeout = 7 * 24 * 3600.0
     """Of a command that names none, from its arrival here."""
     commands_waiting: Count = 1000

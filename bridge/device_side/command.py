@@ -145,8 +145,10 @@ def judged(item: Outgoing, order: Order) -> Verdict | None:
     return None if order.response else Verdict("succeeded")
 
 
-def answered(payload: bytes) -> Verdict:
-    """What the device says became of a command."""
+def answered(payload: bytes, max_bytes: int) -> Verdict:
+    """What the device says became of a command. What is too long for Kafka is an answer, and a bad one."""
+    if len(payload) > max_bytes:
+        return Verdict("failed", f"the device's answer has {len(payload)} bytes, more than {max_bytes}")
     try:
         answer = _decode_answer(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

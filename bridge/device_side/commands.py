@@ -190,7 +190,9 @@ class Commands:
         command = self._devices.get(device, {}).get(command_id)
         if command is None:
             return False
-        self._finish(command, answered(payload), done, packet_id=packet_id, effect=effect)
+        self._finish(
+            command, answered(payload, self._settings.answer_max_bytes), done, packet_id=packet_id, effect=effect
+        )
         return True
 
     def send(self, device: str) -> None:

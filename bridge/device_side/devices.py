@@ -17,7 +17,7 @@ from bridge.config import State
 from bridge.device_side.arrival import UNKNOWN, Arrival
 from bridge.device_side.clock import Clock, rfc3339, wall_ns_of
 from bridge.device_side.cold import ColdStore
-from bridge.device_side.desired import in_step
+from bridge.device_side.desired import in_step, own_version
 from bridge.device_side.documents import (
     DesiredState,
     Document,
@@ -27,6 +27,7 @@ from bridge.device_side.documents import (
     apply_desired,
     apply_labels,
     apply_reported,
+    as_sent,
     depth,
     labels_of,
     reconciled,
@@ -40,13 +41,21 @@ from bridge.device_side.documents import (
 from bridge.device_side.group_states import GroupStates
 from bridge.device_side.handshakes import Opened
 from bridge.device_side.packed import Packed, decode_document, encode_document
-from bridge.device_side.told import NAMES, devices_in, messages_of, topic_of
+from bridge.device_side.refused import encode_refused
+from bridge.device_side.told import NAMES, devices_in, messages_of, messages_on, topic_of
 from bridge.device_side.uplink import Lane
 from bridge.groups import is_member
 from bridge.log.errors import LogFull, RecordTooLarge
-from bridge.log.record import CLOCK_SYNCHRONISED, DOCUMENT, GATEWAYS, Record, decode_context, encode, encode_context
+from bridge.log.record import (
+    CLOCK_SYNCHRONISED,
+    DOCUMENT,
+    GATEWAYS,
+    Record,
+    decode_context,
+    encode,
+    encode_context,
+)
 from bridge.message import Message
-from bridge.mqtt.topics import matches
 
 _log = logging.getLogger(__name__)
 _decode_patch = msgspec.json.Decoder(dict[str, object]).decode
@@ -77,6 +86,7 @@ class Devices:
         groups: GroupStates,
         roaming: bool = False,
         former: str | None = None,
+        event_topic: str = "busbridge-events",
     ) -> None:
         """Args:
         settings: the state topic and its bounds.
@@ -91,6 +101,7 @@ class Devices:
         groups: what is desired of those.
         roaming: devices may come from other gateways; the bus side compares with what the topic has.
         former: this gateway's id before it was renamed.
+        event_topic: hears of desired states that are refused.
         """
         self.lane = lane
         self._settings = settings
@@ -104,6 +115,7 @@ class Devices:
         self._kick = kick
         self._retain = retain
         self.groups = groups
+        self._event_topic = event_topic
         self._documents = Packed(cold.load("documents"))
         self._unwritten: dict[str, None] = {}
         self.watchers: set[Callable[[str], None]] = set()
@@ -139,10 +151,7 @@ class Devices:
 
     def retained_on(self, topic_filter: str) -> Iterator[Message]:
         """What devices are told on the topics that a filter matches."""
-        for document in self._documents.desired(devices_in(topic_filter)):
-            for message in messages_of(document):
-                if matches(topic_filter, message.topic):
-                    yield message
+        return messages_on(topic_filter, self._documents.desired(devices_in(topic_filter)))
 
     def get(self, device: str) -> Document | None:
         return self._documents.get(device)
@@ -280,12 +289,22 @@ class Devices:
             return
         now, groups = self._clock.instant(), self.groups.of(labels_of(before))
         after = apply_desired(before, desired, now, groups) if desired else without_desired(before, now, groups)
+        if after is None and desired is not None and desired.version < own_version(before.desired):
+            self._tell_refused(before, desired.version, done)
+            return
         if after is None or after == before:
             done()
             return
         self._check_size(after)
         self._append(after, done)
         self._tell_new(before, after)
+
+    def _tell_refused(self, document: Document, version: int, done: Callable[[], None]) -> None:
+        """An older desired state than the device has comes too late, and whoever sent it can know."""
+        known = own_version(document.desired)
+        names = {"gateway": self._gateway, "topic": self._event_topic}
+        self.lane.append(encode_refused(document.device, version, known, clock=self._clock, **names), done)
+        self._kick()
 
     def check_desired(self, desired: DesiredState) -> None:
         """Raises BadPatch: it is nested too deep, whoever it is for."""
@@ -357,7 +376,7 @@ class Devices:
         if said is not None and said is known.presence and said.state != "offline" and self._is_ours(merged):
             # A former life of ours said so, of which nothing is left here.
             merged.presence = self._gone(said, "gateway-stopped", said.last_seen)
-        if self._is_ours(merged) and said is not None and _as_sent(merged) != known:
+        if self._is_ours(merged) and said is not None and as_sent(merged) != known:
             self._append(merged, done)
         else:
             self._keep(merged)
@@ -479,8 +498,3 @@ class Devices:
         """`names`: of what is told only this."""
         for message in messages_of(document, names or NAMES):
             self._retain(message.topic, message.payload)
-
-
-def _as_sent(document: Document) -> Document:
-    """As the topic has it."""
-    return msgspec.structs.replace(document, ground=msgspec.UNSET)

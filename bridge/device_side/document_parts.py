@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.config import Config
+from bridge.config import Config, Kafka
 from bridge.device_side.broker import Broker
 from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore
@@ -35,6 +35,7 @@ def open_devices(
         groups=GroupStates(cold, config.downlink.groups_max),
         roaming=state.roaming and config.kafka is not None,
         former=config.gateway.renamed_from,
+        event_topic=(config.kafka or Kafka(())).event_topic,
     )
     broker.retained.elsewhere = devices.retained_on
     return devices

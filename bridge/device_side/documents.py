@@ -273,6 +273,11 @@ def _on_top(own: Document, known: Document, gateway: str) -> tuple[Versioned | N
     return Versioned(max(version + ground.count, own.reported.version), own.reported.at, merged), fresh
 
 
+def as_sent(document: Document) -> Document:
+    """As the topic has it."""
+    return msgspec.structs.replace(document, ground=msgspec.UNSET)
+
+
 def _with_delta(
     document: Document,
     *,

@@ -5,12 +5,13 @@ Two topics a device: what is desired of it, and what of that it does not have ye
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from bridge.device_side.documents import Document
 from bridge.message import Message
+from bridge.mqtt.topics import matches
 
 NAMES = ("desired", "delta")
 
@@ -28,6 +29,12 @@ def messages_of(document: Document, names: Sequence[str] = NAMES) -> Iterator[Me
         state = document.desired.state if name == "desired" else document.delta
         body = msgspec.json.encode({"version": document.desired.version, "state": state})
         yield Message(topic_of(document.device, name), body, qos=1, retain=True)
+
+
+def messages_on(topic_filter: str, documents: Iterable[Document]) -> Iterator[Message]:
+    """What these devices are told on the topics that a valid filter matches."""
+    for document in documents:
+        yield from (message for message in messages_of(document) if matches(topic_filter, message.topic))
 
 
 def devices_in(topic_filter: str) -> list[str] | None:

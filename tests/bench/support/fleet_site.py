@@ -95,7 +95,7 @@ class Site:
 
     def stored_bytes(self) -> int:
         """Of the state topic in Kafka: batches as they were sent."""
-        logs = (self.directory.parent / "kafka" / "data").glob(f"{STATE}-[0-9]*/*.log")
+        logs = (self.directory.parent / "kafka" / "data").glob(f"{STATE}-[0-9]/*.log")
         return sum(path.stat().st_size for path in logs)
 
 
