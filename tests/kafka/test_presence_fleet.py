@@ -1,8 +1,7 @@
 """A reader who knows only the compacted topic agrees with what is true of a restless fleet, whatever has happened; and
 at no record was he told something older than before.
 
-`PRESENCE_DEVICES` says how many devices, `PRESENCE_SEED` what they do, `PRESENCE_OUTAGE_S` how long they go on doing
-it while one gateway has no uplink.
+With more effort (`BUSBRIDGE_EFFORT=10`) they go on for minutes while one gateway has no uplink.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from tests.crash.conftest import preload  # noqa: F401 - fixture
 from tests.interop.gateway import wait_until
 from tests.interop.test_gateway_record import schema
 from tests.kafka.test_presence import make, topic  # noqa: F401 - fixtures
+from tests.support.effort import EFFORT, seed
 from tests.support.kafka.documents import believed, replaced
 from tests.support.kafka.restless import Fleet
 
-DEVICES = int(os.environ.get("PRESENCE_DEVICES", "1000"))
-SEED = int(os.environ.get("PRESENCE_SEED", "8"))
-OUTAGE_S = float(os.environ.get("PRESENCE_OUTAGE_S", "0"))
-PARTITIONS = 2
+DEVICES, PARTITIONS = 1000, 2
+SEED = seed(8)
+OUTAGE_S = 15.0 * (EFFORT - 1)
 
 
 class Witness:

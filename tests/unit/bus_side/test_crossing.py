@@ -11,6 +11,7 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.effort import EFFORT
 from tests.support.kafka.documents import replaced
 from tests.unit.bus_side.crossing_model import Broker, Gateway
 from tests.unit.device_side.clocks import HandClock
@@ -120,7 +121,7 @@ async def played(deeds: list[tuple[str, int, str]]) -> World:
     return world
 
 
-@settings(deadline=None)
+@settings(max_examples=100 * EFFORT, deadline=None)
 @given(st.lists(DEEDS, min_size=10, max_size=120))
 def test_nothing_newer_is_ever_replaced_by_something_older(deeds: list[tuple[str, int, str]]) -> None:
     asyncio.run(played(deeds)).check()
