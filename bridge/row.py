@@ -28,6 +28,8 @@ class Row(msgspec.Struct, gc=False):
     desired: Half | None = None
     delta: dict[str, msgspec.Raw] = {}
     labels: dict[str, str] = {}
+    labels_version: int = -1
+    """-1: it never had any."""
 
     @property
     def gateway(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from bridge.cli.devices_gateways import gateways
+from bridge.cli.devices_label import label
 from bridge.cli.devices_list import list_devices
 from bridge.cli.devices_send import send
 from bridge.cli.devices_set import set_desired
@@ -31,6 +32,7 @@ def commands() -> typer.Typer:
     group.command("list")(list_devices)
     group.command("show")(show)
     group.command("set")(set_desired)
+    group.command("label")(label)
     group.command("gateways")(gateways)
     group.command("sweep")(sweep)
     group.command("remove")(remove)

@@ -19,6 +19,7 @@ COMMANDS = [
     ("certs", "issue"),
     ("certs", "list"),
     ("devices", "gateways"),
+    ("devices", "label"),
     ("devices", "list"),
     ("devices", "send"),
     ("devices", "set"),
