@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from bridge.bus_side.access import Access
 from bridge.config import Downlink, Kafka
 
-_FINAL = frozenset({"succeeded", "failed", "expired", "cancelled", "refused"})
+FINAL = frozenset({"succeeded", "failed", "expired", "cancelled", "refused"})
 _POLL_MS = 500
-_LINGER_S = 15.0
+LINGER_S = 15.0
 """How long after the deadline an outcome may be on its way."""
 
 
@@ -37,17 +37,23 @@ def send_and_wait(
         NoTopic: nothing was sent.
         AccessError, KafkaError: Kafka cannot be used.
     """
+    command_id, order = order_of(name, payload, qos, deadline_s)
+    try:
+        return asyncio.run(_send(kafka, downlink, device, command_id, order, deadline_s))
+    except TimeoutError:
+        raise NoOutcome(
+            f"command {command_id}: no outcome came; its gateway is away, or no gateway knows {device}"
+        ) from None
+
+
+def order_of(name: str, payload: object, qos: int, deadline_s: float) -> tuple[str, bytes]:
+    """A new command's id, and its record's value. `payload`: UNSET for none."""
     command_id = secrets.token_hex(8)
     deadline = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=deadline_s)
     order = {"id": command_id, "name": name, "qos": qos, "deadline": deadline.isoformat(timespec="milliseconds")}
     if payload is not msgspec.UNSET:
         order["payload"] = payload
-    try:
-        return asyncio.run(_send(kafka, downlink, device, command_id, msgspec.json.encode(order), deadline_s))
-    except TimeoutError:
-        raise NoOutcome(
-            f"command {command_id}: no outcome came; its gateway is away, or no gateway knows {device}"
-        ) from None
+    return command_id, msgspec.json.encode(order)
 
 
 async def _send(
@@ -56,12 +62,12 @@ async def _send(
     settings = Access(kafka).settings()
     consumer = AIOKafkaConsumer(**settings, isolation_level="read_committed", auto_offset_reset="latest")
     producer = AIOKafkaProducer(**settings, acks="all")
-    async with asyncio.timeout(deadline_s + _LINGER_S):
+    async with asyncio.timeout(deadline_s + LINGER_S):
         await consumer.start()
         try:
             # Its end is looked for before the command is sent: the outcome lies behind it.
-            await _partitions(consumer, downlink.command_topic or "")
-            partitions = await _partitions(consumer, downlink.outcome_topic)
+            await partitions_of(consumer, downlink.command_topic or "")
+            partitions = await partitions_of(consumer, downlink.outcome_topic)
             consumer.assign(partitions)
             await consumer.seek_to_end(*partitions)
             await producer.start()
@@ -72,7 +78,8 @@ async def _send(
             await consumer.stop()
 
 
-async def _partitions(consumer: Any, topic: str) -> list[TopicPartition]:
+async def partitions_of(consumer: Any, topic: str) -> list[TopicPartition]:
+    """All there are. Raises NoTopic."""
     if topic not in await consumer.topics():
         raise NoTopic(f"Kafka has no topic {topic!r}, or does not show it to this account: no command was sent")
     consumer.assign([TopicPartition(topic, 0)])
@@ -87,5 +94,5 @@ async def _final(consumer: Any, command_id: str) -> bytes:
             for record in records:
                 value = bytes(record.value or b"{}")
                 outcome = msgspec.json.decode(value)
-                if outcome.get("id") == command_id and outcome.get("outcome") in _FINAL:
+                if outcome.get("id") == command_id and outcome.get("outcome") in FINAL:
                     return value

@@ -67,3 +67,28 @@ def test_what_cannot_be_is_said_and_nothing_written(fleet, tmp_path, words, why)
     done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False, timeout=60)
     assert (done.returncode, why in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
     assert fleet.read(f"{fleet.name}-desired") == []
+
+
+def test_a_command_to_a_group_is_waited_for_on_every_gateway(fleet):
+    a, b = fleet.start("gw-a"), fleet.start("gw-b")
+    with Device(a.port, "dev-1") as one, Device(b.port, "dev-2") as two, Device(b.port, "dev-3"):
+        for device, name in ((one, "dev-1"), (two, "dev-2")):
+            device.client.on_message = lambda client, _user, message: client.publish(
+                f"{message.topic}/result", b'{"status": "succeeded"}', 1
+            )
+            assert device.subscribe(f"devices/{name}/commands/+", 1) == 1
+        fleet.documents.wait(lambda docs: {"dev-1", "dev-2", "dev-3"} < docs.keys())
+        devices(fleet, "label", "dev-1", "dev-2", "site=north", "--wait", "30 s")
+        whole = devices(fleet, "send", "group/site=north", "reboot", "--deadline", "60 s")
+        assert (whole["devices"], whole["counts"]) == (2, {"succeeded": 2})
+        assert {name: each["devices"] for name, each in whole["gateways"].items()} == {"gw-a": 1, "gw-b": 1}
+        said = devices(fleet, "send", "group/all", "reboot", "--deadline", "2 s", code=1)
+        assert "2 succeeded" in said
+        assert "1 expired" in said
+        assert "no device is in the group" in devices(fleet, "send", "group/site=none", "reboot", code=1)
+        assert "neither 'all' nor KEY=VALUE" in devices(fleet, "send", "group/everyone", "reboot", code=2)
+        assert "--local sends to one device" in devices(fleet, "send", "group/all", "reboot", "--local", code=2)
+        b.kill()
+        assert "gw-b said nothing in the end" in devices(
+            fleet, "send", "group/site=north", "x", "--deadline", "1 s", code=1
+        )
