@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.5
 """Between two looks at the topic."""
+_REVIEW_S = 2.0
+"""Between two looks at those whose documents have not changed: leases end, and gateways start again."""
 _AGAIN_S = 2.0
 """After a look that failed."""
 Draw = Callable[[int], Iterable[str]]
@@ -38,10 +41,14 @@ class Watched:
         self._told: dict[str, str] = {}
         """States, as last told."""
 
-    def take(self, changed: Iterable[str]) -> Iterator[bytes]:
-        """Yield a line for each device that is not as it was told, `changed` or by what may be believed by now.
+    def take(self, changed: Iterable[str], *, review: bool) -> Iterator[bytes]:
+        """Yield a line for each device that is not as it was told.
 
         One that is not asked for any more is told of once more, as it is then.
+
+        Args:
+            changed: their documents are others now, or gone.
+            review: of the others something else may be believed by now.
         """
         renewed = set(changed)
         for device in renewed:
@@ -50,7 +57,8 @@ class Watched:
                 self._rows[device] = row_of(value)
             elif self._rows.pop(device, None) is not None and self._told.pop(device, None) is not None:
                 yield msgspec.json.encode({"device": device, "removed": True})
-        for device, row in self._rows.items():
+        for device in self._rows if review else renewed & self._rows.keys():
+            row = self._rows[device]
             belief, told = self._place.belief(device, row), self._told.get(device)
             if self._asked.takes(row, belief):
                 if device not in renewed and told == belief.state:
@@ -99,14 +107,17 @@ async def _watch(place: Place, watched: Watched, draw: Draw) -> None:
     """Looks again and again; where Kafka is away, that is said, and it is tried again."""
     from bridge.bus_side.fleet import FleetError
 
-    changed, trouble = set(place.documents), ""
+    changed, trouble, reviewed = set(place.documents), "", 0.0
     with _screen() as live, until_the_reader_goes():
         while True:
-            lines = list(watched.take(changed))
-            if live is not None:
+            if review := time.monotonic() - reviewed >= _REVIEW_S:
+                reviewed = time.monotonic()
+            lines = [line.decode() + "\n" for line in watched.take(changed, review=review)]
+            if live is None:
+                sys.stdout.write("".join(lines))
+                sys.stdout.flush()
+            elif lines or review:
                 _show(live, draw, trouble)
-            for line in lines if live is None else ():
-                print(line.decode(), flush=True)
             await asyncio.sleep(_AGAIN_S if trouble else LOOK_S)
             try:
                 changed = await place.refresh()
