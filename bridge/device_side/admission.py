@@ -15,6 +15,9 @@ from bridge.device_side.seldom import Seldom
 _log = logging.getLogger(__name__)
 FULL = "connections"
 STALLED = "stalled"
+_DISPLACED_AT_ONCE = 8
+_DISPLACE_PAUSE_S = 0.005
+"""Between so many and the next: others have their turn."""
 
 
 class Displaced(Exception):
@@ -86,16 +89,27 @@ class Admission:
         self._by_address[where] -= 1
         if not self._by_address[where]:
             del self._by_address[where]
-        self.antechamber.fill_places()
+        self.antechamber.fill_soon()
+
+    def _displace_more(self) -> None:
+        if self.antechamber.waiting:
+            self._displace(self.antechamber.waiting)
 
     def _displace(self, wanted: int) -> None:
         """A peer has `limits.handshake_stall` for an answer while others wait: it has cost us a signature already.
 
-        Those go first whose address has the most places: a slow peer does not pay for a flood from elsewhere.
+        Those go first whose address has the most places: a slow peer does not pay for a flood from elsewhere. A few at
+        a time: each is a line in the log, and lets somebody begin.
         """
         since = self._loop.time() - self._limits.handshake_stall
-        slow = [(-self._by_address[where], each) for each, (began, where) in self._still.items() if began <= since]
-        for _, until_ready in sorted(slow, key=lambda one: one[0])[:wanted]:
-            if not until_ready.done():
-                self.refused[STALLED] += 1
-                until_ready.set_exception(Displaced(f"it stood still for {self._limits.handshake_stall:g} s"))
+        slow = [
+            (-self._by_address[where], each)
+            for each, (began, where) in self._still.items()
+            if began <= since and not each.done()
+        ]
+        at_once = min(wanted, _DISPLACED_AT_ONCE)
+        if min(wanted, len(slow)) > at_once:
+            self._loop.call_later(_DISPLACE_PAUSE_S, self._displace_more)
+        for _, until_ready in sorted(slow, key=lambda one: one[0])[:at_once]:
+            self.refused[STALLED] += 1
+            until_ready.set_exception(Displaced(f"it stood still for {self._limits.handshake_stall:g} s"))

@@ -17,6 +17,8 @@ from bridge.config import Limits
 from bridge.device_side.rates import neighbourhood
 
 _TICK_S = 0.25
+_BEGIN_AT_ONCE = 8
+"""Handshakes: what is done for each before a thread has it takes some 100 µs."""
 _LOOK_BYTES = 4096
 _HANDSHAKE = 22
 _HEADER_BYTES = 5
@@ -114,16 +116,17 @@ class Antechamber:
         """By file descriptor, the oldest first."""
         self._ready: OrderedDict[str, OrderedDict[int, Caller]] = OrderedDict()
         """Those that wait for a place, by address and file descriptor; the newest last, of both."""
-        self._waiting = 0
+        self.waiting = 0
         """For a place."""
         self._here: dict[str, OrderedDict[int, Caller]] = {}
         """All of them, by address and file descriptor; the oldest first."""
         self._crowded = ""
         """The address with the most of them; another may have as many since it has become fewer."""
+        self._filling = False
         self._ticking: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._silent) + self._waiting
+        return len(self._silent) + self.waiting
 
     def enter(self, caller: Caller) -> None:
         """It waits from now on; `go_on` or `refuse` will be called, never from in here."""
@@ -139,9 +142,22 @@ class Antechamber:
         if self._ticking is None:
             self._ticking = self._loop.call_later(_TICK_S, self._tick)
 
-    def fill_places(self) -> None:
-        """A place may be free. The newest first: under a flood the others have given up before their turn comes."""
-        while self._ready and self._place():
+    def fill_soon(self) -> None:
+        """A place may be free."""
+        if self._ready and not self._filling and self._place():
+            self._filling = True
+            self._loop.call_soon(self._fill_more)
+
+    def _fill_more(self) -> None:
+        self._filling = False
+        self._fill()
+        self.fill_soon()  # (a crowd that hangs up frees all places at once: others have their turn between)
+
+    def _fill(self) -> None:
+        """The newest first: under a flood the others have given up before their turn comes."""
+        for _ in range(_BEGIN_AT_ONCE):
+            if not (self._ready and self._place()):
+                return
             caller = next(reversed(self._ready[self._next_address()].values()))
             self._take_out(caller)
             caller.go_on(caller)
@@ -179,8 +195,8 @@ class Antechamber:
             return
         self._ready.setdefault(caller.where, OrderedDict())[caller.sock.fileno()] = caller
         self._ready.move_to_end(caller.where)
-        self._waiting += 1
-        self.fill_places()
+        self.waiting += 1
+        self._fill()
 
     def _push_out(self) -> None:
         crowd = self._here.get(self._crowded) or max(self._here.values(), key=len)
@@ -197,7 +213,7 @@ class Antechamber:
         if self._silent.pop(descriptor, None) is not None:
             self._loop.remove_reader(descriptor)
         if _leave(self._ready, caller):
-            self._waiting -= 1
+            self.waiting -= 1
         _leave(self._here, caller)
 
     def _tick(self) -> None:
@@ -205,8 +221,8 @@ class Antechamber:
         for caller in [each for each in self._all() if each.until <= now]:
             self._take_out(caller)
             caller.refuse(caller, LATE)
-        if self._waiting:
-            self._clear(self._waiting)
+        if self.waiting:
+            self._clear(self.waiting)
         self._ticking = self._loop.call_later(_TICK_S, self._tick) if len(self) else None
 
 

@@ -42,6 +42,20 @@ async def test_only_who_stands_still_for_long_gives_way_the_longest_first() -> N
     assert gate.refused[STALLED] == 1
 
 
+async def test_many_give_way_a_few_at_a_time() -> None:
+    gate = await admission(Limits(handshakes=100, handshake_stall=0.01), [])
+    still = [asyncio.get_running_loop().create_future() for _ in range(50)]
+    for each in still:
+        gate.stands_still(each, "192.0.2.1")
+    await asyncio.sleep(0.02)
+    gate._displace(1000)
+    assert 0 < sum(each.done() for each in still) < len(still), "or their lines in the log would hold everybody up"
+    gate.antechamber.waiting = 1000
+    async with asyncio.timeout(10):
+        await asyncio.wait(still)
+    assert all(isinstance(each.exception(), Displaced) for each in still)
+
+
 async def test_a_slow_peer_does_not_pay_for_a_flood_from_elsewhere() -> None:
     gate = await admission(Limits(handshakes=4, handshake_stall=0.01), [])
     loop = asyncio.get_running_loop()
