@@ -6,15 +6,21 @@ The other gateway is played by a producer of another make, so that its transacti
 from __future__ import annotations
 
 import json
+import random
 import time
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.interop.gateway import wait_until
 from tests.interop.paho_device import Device
-from tests.kafka.test_presence import make, report, topic  # noqa: F401 - fixtures
+from tests.kafka.test_network import behind  # noqa: F401 - fixture
+from tests.kafka.test_presence import Site, make, report, topic  # noqa: F401 - fixtures
+from tests.support.effort import EFFORT, seed
+from tests.support.kafka.documents import Topic
 from tests.support.kafka.open_transaction import open_transaction
+from tests.support.kafka.relay import Relay
 
 TELEMETRY = """
 [[routes]]
@@ -63,6 +69,25 @@ def begin(other, topic, value, partition):  # noqa: F811
 
 def place_of(topic, read, kafka):  # noqa: F811
     return next(each.partition() for each in read(kafka.address, topic.name) if each.key() == b"dev-1")
+
+
+@pytest.fixture
+def behind_a_link(behind, make_topic, read, tmp_path):  # noqa: F811
+    """A state topic, a gateway with all its ways to Kafka over one link, the link, and another gateway without."""
+    link = Relay(0)
+    address, link.target = behind("127.0.0.1", link.port)
+    name = f"link-{time.time_ns()}"
+    make_topic(address, name, 2, cleanup_policy="compact")
+    make_topic(address, f"{name}-events")
+    ports = {"gw-a": link.port, "gw-b": int(address.rpartition(":")[2])}
+    sites = [Site(tmp_path / each, SimpleNamespace(port=port), each, name) for each, port in ports.items()]
+    for each in sites:
+        each.gateway.start()
+    yield Topic(name, lambda which: read(address, which)), link, *sites
+    for each in sites:
+        each.gateway.kill()
+        each.relay.close()
+    link.close()
 
 
 def anything(kafka, topic):  # noqa: F811
@@ -126,3 +151,21 @@ def test_what_an_aborted_transaction_left_in_the_log_is_in_nobodys_way(kafka, to
         topic.wait(lambda docs: docs["dev-1"]["reported"]["version"] == 2)
     assert "is taken back" not in site.gateway.log()
     assert topic.replaced() == []
+
+
+def test_what_is_long_on_its_way_does_not_come_late(behind_a_link):
+    state, link, a, b = behind_a_link
+    moments, link.delay_s = random.Random(seed(5)), 0.1
+    for number in range(1, 4 * EFFORT + 1):
+        with Device(a.port, "dev-1") as first:
+            for step in range(5):
+                report(first, "dev-1", {"a": [number, step]})
+                time.sleep(moments.uniform(0.0, 0.2))  # any moment of a write
+            with Device(b.port, "dev-1") as second:
+                report(second, "dev-1", {"b": number})
+                state.wait(lambda docs, number=number: docs["dev-1"]["reported"]["state"].get("b") == number)
+                with Device(a.port, "dev-2") as witness:
+                    report(witness, "dev-2", {"n": number})
+                    state.wait(lambda docs, number=number: docs["dev-2"]["reported"]["state"]["n"] == number)
+                assert state.latest()["dev-1"]["presence"]["gateway"] == "gw-b"
+    assert state.replaced() == []

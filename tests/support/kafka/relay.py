@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 
 
 class Relay:
@@ -14,6 +15,8 @@ class Relay:
         self.target = target
         self.swallows = False
         """A black hole: connections are taken and stay, and whatever is sent goes nowhere."""
+        self.delay_s = 0.0
+        """Whatever is sent is so long on its way."""
         self._listener = socket.create_server((host, port))
         self.port: int = self._listener.getsockname()[1]
         self._ends: list[socket.socket] = []
@@ -40,6 +43,7 @@ class Relay:
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
+                time.sleep(self.delay_s)
                 if not self.swallows:
                     sink.sendall(data)
         _end(sink)
