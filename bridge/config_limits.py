@@ -77,6 +77,6 @@ class Limits(msgspec.Struct, frozen=True):
     rate_burst: Timeout = 10.0
     """So many seconds' worth of both may come at once, when it was quiet before."""
     sparkplug_metrics: Count = 500_000
-    """Named by the births of all Sparkplug edge nodes together: about 250 bytes each."""
+    """Named by the births of all Sparkplug edge nodes together, a birth counting as one more: about 250 bytes each."""
     rates_remembered: Count = 10_000
     """Addresses, and devices, of which such rates are known; the least recently seen are forgotten."""

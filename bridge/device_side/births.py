@@ -60,7 +60,7 @@ class Births:
     ) -> None:
         """Args:
         cold: where they are kept.
-        metrics_max: named in all of them.
+        metrics_max: named in all of them; each birth counts as one more.
         refuse_after_s: how long a birth waits before its sender is told, where that is possible.
         soon: the loop's `call_soon_threadsafe`.
         wake: called when something that waited can go on.
@@ -77,7 +77,7 @@ class Births:
             try:
                 client, group, node, device = key.split(_SEPARATOR)
                 names = self._stored[client, group, node, device] = Names.decode(value)
-                self._left -= len(names)
+                self._left -= _cost(names)
             except (ValueError, msgspec.DecodeError, NotSparkplug) as error:
                 _log.error("the names of a birth cannot be read, it will be asked for: %s", error)
 
@@ -98,7 +98,7 @@ class Births:
             names.share(stored)
             return None
         before = waiting.names if waiting is not None else stored
-        more = len(names) - (len(before) if before is not None else 0)
+        more = _cost(names) - (_cost(before) if before is not None else 0)
         if more > self._left:
             raise NotSparkplug(f"the gateway knows nearly {self._metrics_max} metrics already")
         self._left -= more
@@ -113,3 +113,8 @@ class Births:
             del self._waiting[place]
             self._stored[place] = waiting.names
         self._wake()
+
+
+def _cost(names: Names) -> int:
+    """A birth without a metric is not for nothing either."""
+    return len(names) + 1

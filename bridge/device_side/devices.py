@@ -27,12 +27,12 @@ from bridge.device_side.documents import (
     apply_desired,
     apply_labels,
     apply_reported,
+    apply_whole,
     as_sent,
     depth,
     labels_of,
     reconciled,
     regrouped,
-    replacing,
     version_of,
     with_presence,
     without_desired,
@@ -259,10 +259,9 @@ class Devices:
         before = self._document(device)
         here = self._is_here(before)
         connected = before if here else self._connected(before, UNKNOWN)
-        patch = replacing(before.reported.state if before.reported else {}, state)
-        document = apply_reported(connected, patch, self._clock.instant()) if patch else connected
+        document = apply_whole(connected, state, self._clock.instant())
         try:
-            self._check_depth(patch)
+            self._check_depth(state)
             self._check_size(document)
         except BadPatch:
             if not here:

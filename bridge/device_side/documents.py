@@ -52,6 +52,8 @@ class Ground(msgspec.Struct):
     """Reports since."""
     patch: State = {}
     """All of them as one merge patch."""
+    whole: bool | msgspec.UnsetType = msgspec.UNSET
+    """Set: one of them was all that is reported of the device, so nothing of what others know is below it."""
 
 
 class Document(msgspec.Struct):
@@ -163,8 +165,18 @@ def apply_reported(document: Document, patch: State, at: str) -> Document:
     state = merge_patch(before.state if before else {}, patch)
     reported = Versioned(version=version_of(before) + 1, at=at, state=state)
     if ground is not msgspec.UNSET:
-        ground = Ground(ground.base, ground.count + 1, compose(ground.patch, patch))
+        ground = Ground(ground.base, ground.count + 1, compose(ground.patch, patch), ground.whole)
     return _with_delta(document, reported=reported, desired=document.desired, ground=ground)
+
+
+def apply_whole(document: Document, state: State, at: str) -> Document:
+    """The document after `state` became all that is reported of the device; itself where everybody knows that."""
+    patch, ground = replacing(document.reported.state if document.reported else {}, state), document.ground
+    if ground is not msgspec.UNSET and ground.whole is not True:
+        ground = msgspec.structs.replace(ground, whole=True)
+    elif not patch:
+        return document
+    return apply_reported(msgspec.structs.replace(document, ground=ground), patch, at)
 
 
 def version_of(half: Versioned | None) -> int:
@@ -266,10 +278,10 @@ def _on_top(own: Document, known: Document, gateway: str) -> tuple[Versioned | N
         return own.reported, ground
     if ours and before is not None and now is not None and before.connected == now.connected:
         return theirs, Ground(version)  # said later on the same connection
-    fresh = Ground(version, ground.count, ground.patch)
+    fresh = Ground(version, ground.count, ground.patch, ground.whole)
     if not ground.count or own.reported is None or theirs is None:
         return max(own.reported, theirs, key=version_of), fresh
-    merged = merge_patch(theirs.state, ground.patch)
+    merged = own.reported.state if ground.whole is True else merge_patch(theirs.state, ground.patch)
     return Versioned(max(version + ground.count, own.reported.version), own.reported.at, merged), fresh
 
 

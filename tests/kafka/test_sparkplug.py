@@ -14,7 +14,7 @@ import pytest
 
 from firmware_sim.child import children_of
 from tests.interop.driver import Driver
-from tests.interop.edge_node import INT32, EdgeNode
+from tests.interop.edge_node import BOOLEAN, INT32, NODE, EdgeNode
 from tests.interop.gateway import CHECKOUT, Gateway, wait_until
 from tests.support.effort import EFFORT, seed
 from tests.support.kafka.documents import Topic
@@ -37,23 +37,41 @@ seal = "plain"
 sparkplug = { json = true, rebirth_interval = "200 ms" }
 [acl]
 publish = ["spBv1.0/+/+/{device}/#"]
-subscribe = ["spBv1.0/+/NCMD/{device}", "spBv1.0/+/DCMD/{device}/+"]
+subscribe = ["spBv1.0/+/NCMD/{device}", "spBv1.0/+/DCMD/{device}/+", "devices/spBv1.0/+/{device}/#"]
 [state]
 topic = "{topic}-state"
+[downlink]
+desired_topic = "{topic}-desired"
 """
+PUMP = "spBv1.0/plant/node-1/pump"
 
 
 @pytest.fixture
-def site(kafka, make_topic, read, tmp_path, request):
-    """A gateway whose edge nodes' records and documents are in topics of the test's own."""
+def make_gateway(kafka, make_topic, read, tmp_path):
+    """`make_gateway(id)`: one that runs; their edge nodes' records and documents are in topics of the test's own."""
     topic = f"sparkplug-{time.time_ns():x}"
-    for name in (topic, f"{topic}-state", f"{topic}-dead", f"{topic}-events"):
+    for name in (topic, f"{topic}-state", f"{topic}-dead", f"{topic}-events", f"{topic}-desired"):
         make_topic(kafka.address, name, 2)
     sink = SINK.replace("{address}", kafka.address).replace("{topic}", topic)
-    gateway = Gateway(tmp_path, sink=sink, routes=ROUTES.replace("{topic}", topic)).start()
-    yield Site(gateway, topic, lambda which: read(kafka.address, which))
-    if gateway.running:
-        gateway.kill()
+    gateways = []
+
+    def make(gateway_id):
+        directory = tmp_path / gateway_id
+        directory.mkdir()
+        gateways.append(Gateway(directory, sink=sink, routes=ROUTES.replace("{topic}", topic)))
+        config = gateways[-1].config
+        config.write_text(config.read_text().replace('"gw-test"', f'"{gateway_id}"'))
+        return Site(gateways[-1].start(), topic, lambda which: read(kafka.address, which))
+
+    yield make
+    for gateway in gateways:
+        if gateway.running:
+            gateway.kill()
+
+
+@pytest.fixture
+def site(make_gateway):
+    return make_gateway("gw-a")
 
 
 class Site:
@@ -62,11 +80,11 @@ class Site:
     def __init__(self, gateway, topic, read):
         self.gateway = gateway
         self.documents = Topic(f"{topic}-state", read)
-        self._topic, self._read = topic, read
+        self.topic, self._read = topic, read
 
     def values(self, suffix=""):
         """JSON of every record, in the order of its partition."""
-        return [json.loads(each.value()) for each in self._read(f"{self._topic}{suffix}")]
+        return [json.loads(each.value()) for each in self._read(f"{self.topic}{suffix}")]
 
     def wait_for(self, count):
         wait_until(lambda: len(self.values()) >= count, f"{count} records", 60)
@@ -109,11 +127,10 @@ def named(value):
 
 def test_a_client_that_others_wrote(site, foreign):
     """Births, data with names and with aliases alone, a gap, the birth that was asked for, deaths."""
-    key = "spBv1.0/plant/node-1/pump"
     nbirth, dbirth = site.wait_for(2)
     assert (nbirth["type"], dbirth["type"]) == ("NBIRTH", "DBIRTH")
     assert named(dbirth) == EVERY
-    document = site.document(key, lambda found: found.get("reported"))
+    document = site.document(PUMP, lambda found: found.get("reported"))
     assert {name.removeprefix("types/"): value for name, value in document["reported"]["state"].items()} == EVERY
     foreign.do("update")
     data = site.wait_for(3)[2]
@@ -128,10 +145,10 @@ def test_a_client_that_others_wrote(site, foreign):
     *_, healed = site.wait_for(7)
     assert (healed["type"], named(healed), "stale" in healed) == ("DDATA", EVERY, False)
     assert all("name" in each and "type" in each for each in healed["metrics"])
-    assert site.document(key, lambda found: found["presence"]["state"] == "online")["reported"]["version"] == 1
+    assert site.document(PUMP, lambda found: found["presence"]["state"] == "online")["reported"]["version"] == 1
     foreign.kill()
     assert (
-        site.document(key, lambda found: found["presence"]["state"] == "offline")["presence"]["reason"] == "node-death"
+        site.document(PUMP, lambda found: found["presence"]["state"] == "offline")["presence"]["reason"] == "node-death"
     )
     site.document("node-1", lambda found: found["presence"]["state"] == "offline")
     assert site.wait_for(8)[-1]["type"] == "NDEATH"
@@ -139,15 +156,49 @@ def test_a_client_that_others_wrote(site, foreign):
 
 
 def test_a_device_that_the_client_says_is_gone(site, foreign):
-    key = "spBv1.0/plant/node-1/pump"
-    site.document(key, lambda found: found.get("presence"))
+    site.document(PUMP, lambda found: found.get("presence"))
     foreign.do("gone")
     assert (
-        site.document(key, lambda found: found["presence"]["state"] == "offline")["presence"]["reason"]
+        site.document(PUMP, lambda found: found["presence"]["state"] == "offline")["presence"]["reason"]
         == "device-death"
     )
     foreign.do("disconnect")
     site.document("node-1", lambda found: found["presence"]["state"] == "offline")
+
+
+def test_what_is_desired_of_a_device_behind_a_node(site, kafka, produce):
+    with EdgeNode(site.gateway.port, "node-1") as node:
+        node.subscribe("devices/spBv1.0/plant/node-1/pump/state/desired", 1)
+        node.born()
+        node.device_born()
+        site.document(PUMP, lambda found: found.get("reported"))
+        produce(kafka.address, f"{site.topic}-desired", (PUMP.encode(), b'{"version": 3, "state": {"Running": false}}'))
+        topic, body, _, _ = node.message(40)
+        assert (topic, json.loads(body)["state"]) == (f"devices/{PUMP}/state/desired", {"Running": False})
+        assert site.document(PUMP, lambda found: found.get("delta"))["delta"] == {"Running": False}
+        node.device_born(told={**NODE, "Running": (11, BOOLEAN, whole(14, 0))})
+        site.document(PUMP, lambda found: found["delta"] == {})
+
+
+def test_a_node_that_moves_takes_its_devices_with_it(make_gateway):
+    a, b = make_gateway("gw-a"), make_gateway("gw-b")
+    with EdgeNode(a.gateway.port, "node-1") as first:
+        first.born()
+        first.device_born()
+        a.document(PUMP, lambda found: found.get("presence", {}).get("gateway") == "gw-a")
+        with EdgeNode(b.gateway.port, "node-1", bd_seq=1) as second:
+            second.born()
+            second.device_born(told={"Moved": (1, INT32, whole(10, 1))})
+            b.document(PUMP, lambda found: found["presence"]["gateway"] == "gw-b")
+            first.drop()
+            with EdgeNode(a.gateway.port, "node-2") as other:  # what A says of it comes behind what it said before
+                wait_until(lambda: a.gateway.presence(PUMP), "A's own documents")
+                other.born()
+                a.document("node-2", lambda found: found.get("reported"))
+            found = b.documents.latest()[PUMP]
+            assert (found["presence"]["gateway"], found["presence"]["state"]) == ("gw-b", "online")
+            assert found["reported"]["state"] == {"Moved": 1}
+        b.document(PUMP, lambda found: found["presence"]["state"] == "offline")
 
 
 class Shifty(EdgeNode):

@@ -39,7 +39,7 @@ BOUNDS = State(document_max_bytes=2 * KIB, depth_max=8)
 class Gateway:
     """What the daemon wires around the documents."""
 
-    def __init__(self, directory: Path, epoch: int = 1, state: State = BOUNDS) -> None:
+    def __init__(self, directory: Path, epoch: int = 1, state: State = BOUNDS, *, roaming: bool = False) -> None:
         self.loop = asyncio.new_event_loop()
         self.directory = directory / "state"
         self.cold = ColdStore(directory / "cold.sqlite", unexpected)
@@ -51,7 +51,7 @@ class Gateway:
         self.retained: list[tuple[str, object]] = []
         self.devices = Devices(
             state, self.lane, self.cold, Clock(), log_id=LOG_ID, gateway="gw", epoch=epoch,
-            kick=self.uplink.kick_soon, retain=self._retain, groups=GroupStates(self.cold, 3),
+            kick=self.uplink.kick_soon, retain=self._retain, roaming=roaming, groups=GroupStates(self.cold, 3),
         )  # fmt: skip
 
     def _retain(self, topic: str, payload: bytes) -> None:
@@ -377,6 +377,22 @@ def test_a_birth_replaces_all_that_was_reported_and_a_second_one_is_no_new_conne
     gateway.devices.offline("d", "device-death", 0)
     gateway.devices.born("d", {"b": {"x": 1}, "c": [None]})
     assert presences(gateway, "d") == ["online", "online", "offline", "online"]
+
+
+def test_a_birth_says_all_also_where_it_changes_nothing_here(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, roaming=True)
+    for _ in range(2):
+        gateway.devices.online("d")
+        for _ in range(2):
+            gateway.devices.born("d", {"a": 1})
+    gateway.settle()
+    assert [each.ground.count for each in gateway.documents() if each.ground is not msgspec.UNSET] == [0, 1, 0, 1]
+    assert [each.reported.version for each in gateway.documents() if each.reported is not None] == [1, 1, 2]
+    document = gateway.devices.get("d")
+    assert document is not None
+    assert document.ground is not msgspec.UNSET
+    assert document.ground.whole is True
+    gateway.end()
 
 
 def test_what_is_told_of_who_is_not_here_is_not_written(gateway: Gateway) -> None:

@@ -15,6 +15,7 @@ from bridge.device_side.documents import (
     Ground,
     Presence,
     apply_reported,
+    apply_whole,
     merge_patch,
     reconciled,
 )
@@ -37,6 +38,18 @@ def test_the_reports_of_a_newer_connection_here_come_on_top_of_what_others_know(
     assert merged.reported == Versioned(14, T2, {"a": 1, "b": {"d": 2, "e": 3}, "f": 4})
     assert merged.ground == Ground(12, 2, {"a": 1, "b": {"c": None, "d": 2}})
     assert reconciled(merged, document("gw-b", T1, 12, {}), "gw-a") == merged, "it stands on that now"
+
+
+def test_what_was_all_that_is_reported_leaves_nothing_of_what_others_know() -> None:
+    own = apply_reported(document("gw-a", T2, 0, {}, base=0), {"x": 1}, T2)
+    own = apply_whole(own, {"a": 1}, T2)
+    own = apply_reported(own, {"b": 2}, T2)
+    merged = reconciled(own, document("gw-b", T1, 12, {"b": 9, "f": 4}), "gw-a")
+    assert merged.reported == Versioned(15, T2, {"a": 1, "b": 2})
+    again = apply_reported(merged, {"c": 3}, T2)
+    assert reconciled(again, document("gw-b", T1, 20, {"f": 4}), "gw-a").reported == Versioned(
+        24, T2, {"a": 1, "b": 2, "c": 3}
+    )
 
 
 def test_a_newer_connection_elsewhere_counts_as_it_is() -> None:
