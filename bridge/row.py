@@ -12,10 +12,18 @@ from bridge.belief import Belief, Presence
 from bridge.groups import is_member
 
 
+class Origin(msgspec.Struct, gc=False):
+    """A group that has a part in what is desired."""
+
+    group: str = ""
+    version: int = 0
+
+
 class Half(msgspec.Struct, gc=False):
     """Reported or desired state, so far as a row has it."""
 
     version: int = 0
+    groups: tuple[Origin, ...] = ()
     own: Half | msgspec.UnsetType | None = msgspec.UNSET
     """Of a desired state that groups have a part in: the device's own record; null: it has none."""
 
@@ -43,6 +51,11 @@ class Row(msgspec.Struct, gc=False):
         if half is not None and half.own is not msgspec.UNSET:
             half = half.own
         return half.version if half is not None else 0
+
+    def version_of(self, group: str) -> int:
+        """Of what is desired of a group, as far as the device has been told; 0: nothing."""
+        groups = self.desired.groups if self.desired is not None else ()
+        return max((each.version for each in groups if each.group == group), default=0)
 
 
 _decode = msgspec.json.Decoder(Row).decode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Literal
+from typing import Any
 
 from bridge.bus_side.desired_topic import DesiredTopic
 from bridge.bus_side.fleet import FleetError
@@ -12,12 +12,13 @@ from bridge.bus_side.roster import Roster
 from bridge.cli.desired_input import encoded
 from bridge.cli.device_view import reading
 from bridge.cli.failure import FAILED, Failure, plainly
+from bridge.cli.group_wait import Outcome, wait_for_members
 from bridge.cli.queue_source import quiet_log
 from bridge.config import Config, State
 from bridge.device_side.documents import merge_patch
+from bridge.groups import GROUPS
 from bridge.row import row_of
 
-Outcome = Literal["written", "taken", "in-step"]
 _TRIES = 5
 _LOOK_S = 0.2
 
@@ -94,13 +95,17 @@ def carry_out(
     async def run() -> dict[str, object]:
         with reading() as advance:
             desired = DesiredTopic(kafka, target, change.device, noise, advance)
-            roster = Roster(kafka, bounds.topic, noise, wanted=change.device.__eq__, progress=advance)
+            group = change.device.removeprefix(GROUPS) if change.device.startswith(GROUPS) else None
+            wanted = change.device.__eq__ if group is None else lambda device: True
+            roster = Roster(kafka, bounds.topic, noise, wanted=wanted, progress=advance)
             try:
                 await desired.read()
                 await roster.refresh()
                 version, place = await _written(desired, roster, change, bounds)
                 outcome: Outcome = "written"
-                if patience_s is not None:
+                if patience_s is not None and group is not None:
+                    outcome = await wait_for_members(roster, group, version, patience_s, in_step=in_step)
+                elif patience_s is not None:
                     outcome = await _waited(roster, change, version, patience_s, in_step=in_step)
             finally:
                 await desired.close()

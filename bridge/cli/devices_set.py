@@ -11,16 +11,21 @@ import typer
 from bridge.cli.cluster import ConfigFile, Server, configured
 from bridge.cli.desired_input import read_object
 from bridge.cli.device_view import Topic
-from bridge.cli.failure import USAGE, Failure
+from bridge.cli.failure import USAGE, Failure, plainly
 from bridge.cli.loading import duration
 from bridge.cli.local import DataDir, Local, directory_of
 from bridge.cli.local_orders import desire_locally
+from bridge.groups import GROUPS, BadLabels, check_group
 
 if TYPE_CHECKING:
     from bridge.config import Config
 
 Patch = Annotated[
     str | None, typer.Option(metavar="JSON", help="Change what is desired so far by this merge patch (RFC 7386).")
+]
+Target = Annotated[
+    str,
+    typer.Argument(metavar="DEVICE", help="Its id; or group/KEY=VALUE, or group/all: below what each device has."),
 ]
 IfVersion = Annotated[
     int | None, typer.Option("--if-version", min=0, help="Only if this version is the present one; 0: none is.")
@@ -29,7 +34,7 @@ InStep = Annotated[bool, typer.Option("--in-step", help="With --wait: until the 
 
 
 def set_desired(
-    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Its id.")],
+    device: Target,
     state: Annotated[str | None, typer.Argument(metavar="[JSON]", help="The whole desired state, an object.")] = None,
     config: ConfigFile = None,
     kafka: Server = None,
@@ -61,6 +66,7 @@ def set_desired(
       busbridge devices set dev-00001 --file wanted.json --if-version 4 --config gw.toml --wait '5 min' --in-step
       busbridge devices set dev-00001 --remove --config gw.toml
       busbridge devices set dev-00001 --patch '{"interval_s": 5}' --local --config gw.toml
+      busbridge devices set group/site=north '{"interval_s": 60}' --config gw.toml --wait '5 min'
     """
     import msgspec
 
@@ -71,6 +77,7 @@ def set_desired(
         raise Failure("a removal has no version", USAGE)
     if in_step and (wait is None or local):
         raise Failure("--in-step goes with --wait, and not with --local", USAGE)
+    _check_name(device, local=local)
     wanted = None if remove else read_object(patch or state, file, "--patch" if patch else "JSON")
     patience_s = duration(wait) if wait is not None else None
     topics = {"topic": topic, "desired_topic": desired_topic}
@@ -85,6 +92,14 @@ def set_desired(
         change = (device, wanted, patch is not None, version, if_version)
         done = _by_kafka(configured(config, kafka), topics, change, patience_s, in_step=in_step)
     typer.echo(msgspec.json.encode(done).decode() if as_json else _words(done))
+
+
+def _check_name(device: str, *, local: bool) -> None:
+    if device.startswith(GROUPS):
+        if local:
+            raise Failure("--local sets what is desired of one device; a group is every gateway's", USAGE)
+        with plainly(BadLabels, code=USAGE):
+            check_group(device.removeprefix(GROUPS))
 
 
 def _by_kafka(

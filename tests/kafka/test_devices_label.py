@@ -92,3 +92,26 @@ def test_a_command_to_a_group_is_waited_for_on_every_gateway(fleet):
         assert "gw-b said nothing in the end" in devices(
             fleet, "send", "group/site=north", "x", "--deadline", "1 s", code=1
         )
+
+
+def test_what_is_desired_of_a_group_is_waited_for_on_every_device(fleet):
+    a, b = fleet.start("gw-a"), fleet.start("gw-b")
+    with Device(a.port, "dev-1") as one, Device(b.port, "dev-2"), Device(b.port, "dev-3"):
+        fleet.documents.wait(lambda docs: {"dev-1", "dev-2", "dev-3"} < docs.keys())
+        devices(fleet, "label", "dev-1", "dev-2", "site=north", "--wait", "30 s")
+        for version, interval_s in ((1, 60), (2, 90)):
+            state = json.dumps({"interval_s": interval_s})
+            done = devices(fleet, "set", "group/site=north", state, "--wait", "30 s")
+            assert (done["version"], done["outcome"]) == (version, "taken")
+            documents = fleet.documents.latest()
+            assert [documents[f"dev-{number}"]["desired"]["state"] for number in (1, 2)] == [
+                {"interval_s": interval_s}
+            ] * 2
+        assert documents["dev-3"]["desired"] is None
+        assert one.publish("devices/dev-1/state/reported", b'{"interval_s": 90}', 1) == 0
+        said = devices(fleet, "set", "group/site=north", "--patch", "{}", "--wait", "2 s", "--in-step", code=1)
+        assert "1 of the group's 2 devices have not followed yet: dev-2" in said
+        assert devices(fleet, "set", "group/site=north", "--remove", "--wait", "30 s")["outcome"] == "in-step"
+        assert fleet.documents.latest()["dev-2"]["desired"] is None
+        assert "neither 'all' nor KEY=VALUE" in devices(fleet, "set", "group/everyone", "{}", code=2)
+        assert "--local sets" in devices(fleet, "set", "group/all", "{}", "--local", code=2)
