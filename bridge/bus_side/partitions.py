@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+FETCH_BYTES: Final = 128 << 10
+"""Asked for at once, of each partition: it may be thirty times that unpacked, and a process keeps what it once took."""
 _PAUSE_S: Final = 0.1
 
 

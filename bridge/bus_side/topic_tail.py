@@ -14,7 +14,8 @@ from aiokafka.errors import (
 )
 
 from bridge.bus_side.access import Access, AccessError
-from bridge.bus_side.partitions import assign_all, has_grown
+from bridge.bus_side.memory import give_back
+from bridge.bus_side.partitions import FETCH_BYTES, assign_all, has_grown
 from bridge.bus_side.sink import SinkAway, SinkRefused
 from bridge.config import Kafka
 
@@ -24,6 +25,8 @@ _LIMITS: Final = 3
 _LOOKUP_WAIT_MS: Final = 10
 _LOOKUP_BYTES: Final = 64 << 10
 """Asked for at once where one record is wanted."""
+_MANY: Final = 10_000
+"""Offsets: to read so many leaves megabytes behind."""
 _JUMP: Final = 1000
 """Records that are rather read than jumped over."""
 _AT_ONCE: Final = 1000
@@ -65,7 +68,7 @@ class TopicTail:
         """Reads up to the present end. Raises SinkAway."""
         try:
             if self._consumer is None:
-                self._consumer = await self._open()
+                self._consumer = await self._open(max_partition_fetch_bytes=FETCH_BYTES)
             await self._read(self._consumer)
         except AccessError as error:
             raise SinkAway(str(error)) from error
@@ -147,6 +150,8 @@ class TopicTail:
             async with asyncio.timeout(self._limit_s):
                 behind = await _behind(consumer, {partition: ends[partition] for partition in behind})
             self._progress(total - sum(behind.values()), total)
+        if total > _MANY:
+            give_back()
         async with asyncio.timeout(self._limit_s):
             self.looked = {each.partition: await consumer.position(each) for each in consumer.assignment()}
 

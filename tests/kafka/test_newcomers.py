@@ -8,6 +8,7 @@ import pytest
 
 from tests.interop.gateway import wait_until
 from tests.interop.paho_device import Device
+from tests.support.curl import curl
 from tests.support.kafka.fleet_site import Fleet
 
 
@@ -82,3 +83,17 @@ def test_what_is_desired_while_the_device_moves_is_not_lost(fleet):
             fleet.documents.wait(lambda docs, number=number: docs["dev-1"]["desired"]["version"] == number)
     wait_until(lambda: fleet.documents.latest()["dev-1"]["desired"]["state"] == {"n": 5}, "the last one stays")
     assert fleet.documents.replaced() == []
+
+
+def test_nobody_keeps_the_whole_fleet_and_one_of_many_gets_its_own(fleet):
+    others = 100_000
+    fleet.desire(*((f"other-{number}", b'{"version":1,"state":{"n":%d}}' % number) for number in range(others)))
+    gateway = fleet.start("gw-a")
+    with Device(gateway.port, "other-4711") as device, Device(gateway.port, "nobody"):
+        fleet.documents.wait(lambda docs: docs["other-4711"]["desired"])
+        assert desired_of(device, "other-4711") == {"version": 1, "state": {"n": 4711}}
+        fleet.desire(("other-4711", {"version": 2, "state": {}}))
+        assert json.loads(device.message()[1])["version"] == 2
+    said = curl("http://gateway/status", socket=gateway.directory / "data" / "admin.sock").body
+    assert said["status"]["documents"]["kept"] == 2
+    assert gateway.stop() == 0

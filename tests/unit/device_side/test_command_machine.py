@@ -277,10 +277,11 @@ class Life(RuleBasedStateMachine):
             return
         self._turn()
 
-    @rule()
-    def something_else(self) -> None:
+    @rule(count=st.integers(1, 4))
+    def something_else(self, count: int) -> None:
         """What others have for the device takes the room that there is."""
-        self.gateway.local.tell(ELSE, qos=1)
+        for _ in range(count):
+            self.gateway.local.tell(ELSE, qos=1)
         self._turn()
 
     @rule(seconds=st.integers(1, 40))
