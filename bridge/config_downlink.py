@@ -24,7 +24,7 @@ class Downlink(msgspec.Struct, frozen=True):
     """Commands to groups that are not over yet; one more is refused."""
     group_command_max_bytes: Size = 4 * KIB
     """Of a command to a group, which is stored for each of its devices; a larger one is refused."""
-    group_slice: Count = 200
+    group_slice: Count = 100
     """Devices of a group that are served in one turn of the loop; the others wait while it does what else there is."""
     command_max_bytes: Size = 64 * KIB
     """Of a command's value in Kafka; a larger one is refused."""

@@ -230,3 +230,20 @@ def test_refused_devices_count_too(tmp_path: Path) -> None:
     settle(world)
     assert finals(world)[f"group/{NORTH}", "c1"]["counts"] == {"refused": 1, "expired": 2}
     world.end()
+
+
+def test_a_large_group_is_many_small_turns_and_rows(tmp_path: Path) -> None:
+    world = make(tmp_path, count=300, group_slice=20)
+    run, steps = world.groups._run, [0]
+
+    def counted() -> None:
+        before = len(world.commands)
+        run()
+        steps.append(len(world.commands) - before)
+
+    world.groups._run = counted  # type: ignore[method-assign]
+    world.take_group("all", {"id": "c1", "name": "x", "payload": "y" * 500})
+    settle(world)
+    assert (sum(steps), max(steps)) == (300, 20)
+    assert max(len(record.payload) for record in world._records(1)) < 1000
+    world.end()
