@@ -122,15 +122,19 @@ class Commands:
             if self.outcomes.last(command.key) == "delivered" and command.stage is not Stage.HAD:
                 command.stage = Stage.HAD  # the store was behind; what is in the session is not repeated
                 self._keep(command)
-            item = in_session.pop(command.key, None) if command.stage is Stage.SENT else None
-            if item is not None:
-                self._watch(command, item)
+            item = in_session.get(command.key) if command.stage is Stage.SENT else None
+            if item is not None and self._goes_on(command, item):
+                self._watch(command, in_session.pop(command.key))
             elif command.stage is Stage.SENT:
                 command.stage = Stage.WAITING
             self._add(command)
             self._tell(command)
         for (device, _), item in in_session.items():
             self._withdraw(device, item)
+
+    def _goes_on(self, command: Command, item: Outgoing) -> bool:
+        """Not what was never sent, and may be late by now: without the time nobody knows."""
+        return bool(item.packet_id) or command.order.deadline is None or self._clock_is_right
 
     def having(self, group: Key) -> list[str]:
         """Devices that are not done with a command to a group yet; `group` as in `members`."""

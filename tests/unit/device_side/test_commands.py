@@ -408,3 +408,28 @@ def test_who_takes_back_what_is_over_is_done_when_the_end_is_durable(make: MakeW
     assert world.taken == ["c1"]
     world.settle()
     assert world.taken == ["c1", "c1"]
+
+
+def test_after_a_boot_without_the_time_what_was_not_sent_waits_for_the_clock(make: MakeWorld) -> None:
+    world = make()
+    device = world.device(2, properties={Property.RECEIVE_MAXIMUM: 1}, **KEPT)
+    world.order("sent", qos=2, deadline=world.deadline(100))
+    world.order("queued", qos=2, deadline=world.deadline(100))
+    world.settle()
+    (first,) = device.messages()
+    world.end(crash=True)
+    world.clock.right = False
+    world = make()
+    device = world.device(2, **KEPT)
+    world.settle()
+    assert [(packet.dup, packet.packet_id) for packet in device.messages()] == [(True, first.packet_id)]
+    device.send(packets.Pubrec(first.packet_id), packets.Pubcomp(first.packet_id))
+    world.turn()
+    world.settle()
+    assert device.messages() == []
+    world.clock.right = True
+    world.later(1)
+    world.commands.send(DEVICE)
+    world.turn()
+    world.settle()
+    assert topics(device.messages()) == ["queued"]
