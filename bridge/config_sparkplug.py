@@ -18,6 +18,8 @@ class Sparkplug(msgspec.Struct, frozen=True):
     """Ask edge nodes for their births (NCMD `Node Control/Rebirth`) where a message of theirs is missing."""
     rebirth_interval: Timeout = 10.0
     """Between two such requests to one edge node."""
+    report: bool | None = None
+    """Births become reported state, which is in clear. None: unless the route seals."""
     reported_interval: Timeout | None = None
     """Data changes the reported state, too, at most so often for each document; None: only births do. Each time costs
     flash and Kafka a whole document."""

@@ -250,8 +250,8 @@ class Devices:
             state = {**(before.reported.state if before.reported is not None else {}), **values}
             self.born(device, {name: value for name, value in state.items() if value is not None})
 
-    def born(self, device: str, state: dict[str, object]) -> None:
-        """The device is here, and this is all that is reported of it now (a birth of Sparkplug).
+    def born(self, device: str, state: dict[str, object] | None) -> None:
+        """The device is here, and this is all that is reported of it (a birth of Sparkplug); None: what was stays.
 
         Raises:
             BadPatch: its reported state is as before, for the document would grow past its bounds.
@@ -259,9 +259,9 @@ class Devices:
         before = self._document(device)
         here = self._is_here(before)
         connected = before if here else self._connected(before, UNKNOWN)
-        document = apply_whole(connected, state, self._clock.instant())
+        document = connected if state is None else apply_whole(connected, state, self._clock.instant())
         try:
-            self._check_depth(state)
+            self._check_depth(state or {})
             self._check_size(document)
         except BadPatch:
             if not here:

@@ -148,14 +148,16 @@ class EdgeNodes:
         """Stores the names of a birth of the device, or with "" of the node; see `Births.keep`."""
         return self.births.keep((node.client, node.group, node.id, device), names)
 
-    def take(self, node: Node, session: str, step: Step, state: State, settings: Sparkplug, *, connected: bool) -> None:
+    def take(
+        self, node: Node, session: str, step: Step, state: State | None, settings: Sparkplug, *, connected: bool
+    ) -> None:
         """What follows from a message that was taken in.
 
         Args:
             node: whose it is.
             session: of its client, that said it.
             step: what the message changes.
-            state: of a birth or data, the values it told.
+            state: of a birth or data, the values it told; None: they are not for documents.
             settings: of the route.
             connected: its client is; not where the message is a will.
         """
@@ -194,7 +196,7 @@ class EdgeNodes:
             if was_alive and node.id != client:
                 self._offline(node.document(""), reason)
 
-    def _born(self, key: str, state: State) -> None:
+    def _born(self, key: str, state: State | None) -> None:
         self._latest.drop(key)
         if self._devices is None:
             return

@@ -285,7 +285,9 @@ class Pipeline:
         way.begins_trace = route.trace == "start"
         way.schema, way.refuses = self._schemas.get(route.filter), route.on_invalid == "refuse"
         if route.sparkplug is not None and self.edge_nodes is not None:
-            way.reported, way.sparkplug = True, SparkplugWay(session, topic, route.sparkplug, self.edge_nodes)
+            reports = route.seal == "plain" if route.sparkplug.report is None else route.sparkplug.report
+            way.sparkplug = SparkplugWay(session, topic, route.sparkplug, self.edge_nodes, reports=reports)
+            way.reported = True
         way.plain = not (way.reported or way.begins_trace or way.schema or way.sealer)
         return way
 

@@ -45,25 +45,27 @@ class Judged(msgspec.Struct):
     waits_for: NotStored | None = None
     """It does not go on yet."""
     step: Step | None = None
-    state: State = {}
-    """Of a birth, what it told; of data, what has changed."""
+    state: State | None = None
+    """For its document: of a birth, what it told; of data, what has changed. None: nothing of it is to be there."""
 
 
 class SparkplugWay:
     """Of one session and one topic."""
 
-    __slots__ = ("_bounds", "_fault", "_node", "_nodes", "_said", "_session", "_settings", "_topic")
+    __slots__ = ("_bounds", "_fault", "_node", "_nodes", "_reports", "_said", "_session", "_settings", "_topic")
 
-    def __init__(self, session: str, topic: str, settings: Sparkplug, nodes: EdgeNodes) -> None:
+    def __init__(self, session: str, topic: str, settings: Sparkplug, nodes: EdgeNodes, *, reports: bool) -> None:
         """Args:
         session: that of the device that publishes there.
         topic: of MQTT.
         settings: of the route.
         nodes: all edge nodes.
+        reports: what they tell may stand in their documents.
         """
         self._session = session
         self._settings = settings
         self._nodes = nodes
+        self._reports = reports
         self._bounds = Bounds(settings.values_max, settings.nesting_max)
         self._fault: NotSparkplug | None = None
         self._topic = Topic("")
@@ -112,9 +114,8 @@ class SparkplugWay:
         judged = Judged(payload, step=step)
         if born is not None:
             judged.waits_for = self._nodes.keep(node, device, born)
-            judged.state = {name: value for name, value in _state(decoded.metrics).items() if value is not None}
-        elif names is not None and self._settings.reported_interval is not None:
-            judged.state = {name: value for name, value in _state(decoded.metrics).items() if name in names.by_name}
+        if names is not None and self._reports:
+            judged.state = self._told(decoded.metrics, names, birth=born is not None)
         if self._settings.json:
             judged.payload = encode(record_of(self._topic, message, decoded.metrics, names, step.stale))
             judged.headers = _JSON
@@ -126,6 +127,15 @@ class SparkplugWay:
         if not self._settings.json:
             return Judged(payload)
         return Judged(encode(record_of(self._topic, message, metrics, None, None)), _JSON)
+
+    def _told(self, metrics: list[Json], names: Names, *, birth: bool) -> State | None:
+        """What of it is for the document."""
+        state = _state(metrics)
+        if birth:
+            return {name: value for name, value in state.items() if value is not None}
+        if self._settings.reported_interval is None:
+            return None
+        return {name: value for name, value in state.items() if name in names.by_name}
 
     def _names_of_birth(self, node: Node, message: Any) -> Names | None:
         if self._topic.kind not in kinds.BIRTHS:

@@ -412,14 +412,17 @@ def test_what_is_sealed_is_the_json(new_gateway: NewGateway) -> None:
     gateway.start()
     with EdgeNode(gateway.port, "node-1") as node:
         node.born(qos=1)
-        wait_until(lambda: lines(gateway), "the record")
+        node.device_born()
+        wait_until(lambda: gateway.presence(KEY).get("state") == "online", "the device's presence")
+        wait_until(lambda: len(lines(gateway)) == 2, "the records")
         topic = node.topic("NBIRTH")
-    (line,), (record,) = lines(gateway), [each for each in gateway.records() if each.kind == MESSAGE]
+    line, record = lines(gateway)[0], next(each for each in gateway.records() if each.kind == MESSAGE)
     assert line["headers"]["content-type"] == "application/json"
     private = load_private(gateway.directory / "team.key")
     opened = open_sealed(private, dict(decode_headers(record.headers)), "node-1", topic, record.seq, record.payload)
     assert named(json.loads(opened))["Supply Voltage"] == 12.1
     assert b"Supply" not in record.payload
+    assert "Supply" not in json.dumps(gateway.documents_of_all())
 
 
 def test_data_is_reported_state_where_that_is_asked_for(spark) -> None:

@@ -395,6 +395,18 @@ def test_a_birth_says_all_also_where_it_changes_nothing_here(tmp_path: Path) -> 
     gateway.end()
 
 
+def test_a_birth_that_tells_nothing_leaves_what_was_reported(gateway: Gateway) -> None:
+    gateway.devices.born("d", {"a": 1})
+    gateway.devices.offline("d", "device-death", 0)
+    gateway.devices.born("d", None)
+    gateway.devices.born("d", None)
+    assert presences(gateway, "d") == ["online", "offline", "online"]
+    document = gateway.devices.get("d")
+    assert document is not None
+    assert document.reported is not None
+    assert document.reported.state == {"a": 1}
+
+
 def test_what_is_told_of_who_is_not_here_is_not_written(gateway: Gateway) -> None:
     gateway.devices.told("d", {"a": 1})
     gateway.devices.born("d", {"a": 1, "b": 2})

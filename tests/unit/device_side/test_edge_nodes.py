@@ -62,7 +62,7 @@ class Site:
 
     def say(self, kind, seq=None, *metrics, node="node-1", device="", client="node-1", connected=True):
         topic = "/".join(("spBv1.0", "plant", kind, node, device) if device else ("spBv1.0", "plant", kind, node))
-        way = SparkplugWay(client, topic, self.settings, self.nodes)
+        way = SparkplugWay(client, topic, self.settings, self.nodes, reports=self.settings.report is not False)
         body = payload(metrics, seq=seq)
         judged = way.judge(body)
         while judged.waits_for is not None:
@@ -211,7 +211,7 @@ def test_what_a_last_life_knew_is_known(open_store):
     store.close()
     again = Births(open_store(), 100, 30.0, lambda call: call(), lambda: None)
     nodes = EdgeNodes(again, None, HandClock(), lambda: 0.0, lambda *_: None, lambda message: None)
-    way = SparkplugWay("c", "spBv1.0/g/DDATA/n/d", Sparkplug(json=True), nodes)
+    way = SparkplugWay("c", "spBv1.0/g/DDATA/n/d", Sparkplug(json=True), nodes, reports=True)
     judged = way.judge(payload([metric(alias=2, value=whole(10, 0xFF))], seq=9))
     assert b'"name":"y","alias":2,"type":"Int8","value":-1' in judged.payload
     assert judged.step.stale == "unborn"
@@ -270,3 +270,11 @@ def test_what_was_said_before_a_connection_ended_is_told_before_it(open_store):
     site.say("NDATA", 1, one("a", 2))
     site.nodes.left("node-1", "keepalive")
     assert site.documents.take() == [("node-1", "told", {"a": 2})]
+
+
+def test_what_is_not_for_documents_is_in_none(open_store):
+    site = Site(open_store, report=False, reported_interval=5.0)
+    site.say("NBIRTH", 0, one("a"))
+    site.say("NDATA", 1, one("a", 2))
+    site.pass_by(5)
+    assert site.documents.take() == [("node-1", None)]
