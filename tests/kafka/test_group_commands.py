@@ -103,7 +103,11 @@ def test_killed_in_the_middle_each_device_and_the_group_have_one_final_outcome(f
     for name in names:
         with Device(gateway.port, name, keepalive_s=600):
             pass
-    fleet.documents.wait(lambda docs: len(docs) > count)
+    other = fleet.start("gw-b")
+    for number in range(5):
+        with Device(other.port, f"other-{number}"):
+            pass
+    fleet.documents.wait(lambda docs: len(docs) == count + 5 + 2)
     fleet.command(("group/all", {"id": "c1", "name": "x", "response": False}))
     cut = time.monotonic() + PATIENCE_S
     while not rows(gateway, "commands"):
@@ -130,6 +134,7 @@ def test_killed_in_the_middle_each_device_and_the_group_have_one_final_outcome(f
     assert told["counts"] == ends
     assert (sum(ends.values()), set(ends)) == (count, {"succeeded", "cancelled"})
     assert ends["succeeded"] >= 20
+    assert summary(fleet, "gw-b", "all", "c1")["counts"] == {"cancelled": 5}
 
 
 def rows(gateway, table):
