@@ -109,6 +109,8 @@ class Mqtt(msgspec.Struct, frozen=True):
     """How long a session outlives its connection at the most (MQTT5 §3.2.2.3.2)."""
     inflight_max: Count = 64
     """QoS 1 and 2 messages to one client that wait for its acknowledgement, if it names no lower Receive Maximum."""
+    inflight_max_bytes: Size = 4 * MIB
+    """Of these messages: beyond it the next one waits for an acknowledgement too."""
     queue_max_messages: Count = 1000
     """Messages kept for one client beyond those in flight, while it is slow or away."""
     queue_max_bytes: Size = 4 * MIB

@@ -52,6 +52,10 @@ class Limits(msgspec.Struct, frozen=True):
     """Of the messages that wait in the queues of all sessions together, each counted with 256 bytes more. Beyond it the
     session that holds the most (to within a factor of two) gives way, by its newest message or its oldest as
     `mqtt.queue_on_full` says; `$SYS/broker/publish/messages/dropped` counts these too."""
+    inflight_bytes: Size = 64 * MIB
+    """Of the messages that are in flight to all clients together, one that goes to many counted once. Looked at once a
+    second; beyond it the sessions with the most let go of theirs, which are not sent again then, until an eighth is
+    free; `$SYS/broker/publish/messages/dropped` counts them."""
     memory: Annotated[Size, msgspec.Meta(ge=MIB)] = 256 * MIB
     """What all connections hold together: packets that are not whole yet, messages that are held, output that is not
     read. Beyond it connections end, the one that holds the most first."""

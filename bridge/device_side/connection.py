@@ -165,7 +165,7 @@ class Connection:
 
     @property
     def held_bytes(self) -> int:
-        """All it keeps in memory: what came and is no whole packet yet, or waits here, and what waits to be sent."""
+        """What it keeps in memory of what came (`Session.input_bytes`), waits here, and waits to be sent."""
         waiting = sum(len(each.payload) for each in self._held if type(each) is Message) if self._held else 0
         return waiting + self.session.input_bytes + self.output_bytes
 

@@ -17,6 +17,7 @@ from bridge.device_side.broker import Broker, Client
 from bridge.device_side.clock import Clock
 from bridge.device_side.connection import LEFT, LOST, Connection
 from bridge.device_side.doorman import Doorman
+from bridge.device_side.flight_watch import FlightWatch
 from bridge.device_side.listener import Admitted
 from bridge.device_side.memory_watch import MemoryWatch
 from bridge.device_side.pipeline import Pipeline
@@ -96,6 +97,7 @@ class FrontDesk:
         self.meters = registrar.meters
         """What devices may send."""
         self.memory = MemoryWatch(config.limits.memory, self.connections)
+        self._flights = FlightWatch(config.limits.inflight_bytes, broker.clients)
         self._gone: Counter[str] = Counter()
         """Traffic of the connections that have ended, and how many sockets there ever were."""
         self._to_flush: list[Connection] = []
@@ -179,7 +181,7 @@ class FrontDesk:
         if client.connection is not connection:
             return
         _log.info("gone device=%s peer=%s reason=%s", client.device, connection.peer, reason)
-        last_will = client.will if will else None
+        last_will, client.will = client.will if will else None, None
         session_over = self._broker.left(client)
         if last_will is None:
             self._wills.discarded(client.name)
@@ -222,6 +224,7 @@ class FrontDesk:
             for connection in list(self.connections):
                 self._sweep_one(connection, now)
             self.memory.look()
+            self._flights.look()
             self._wills.publish_due(now)
             for name in self._broker.expire():
                 self._registrar.session_over(name)

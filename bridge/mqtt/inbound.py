@@ -46,7 +46,8 @@ class Inbound:
     """Takes messages in, at most `window` unacknowledged ones, and acknowledges them when told to."""
 
     __slots__ = (
-        "_aliases", "_closed", "_limits", "_output", "_state", "_version", "shapes", "topics", "unanswered", "window",
+        "_aliases", "_closed", "_limits", "_output", "_state", "_version", "alias_bytes", "shapes", "topics",
+        "unanswered", "window",
     )  # fmt: skip
 
     def __init__(self, state: SessionState, version: int, window: int, limits: Mqtt, output: list[bytes]) -> None:
@@ -61,6 +62,8 @@ class Inbound:
         self._state = state
         self._limits = limits
         self._output = output
+        self.alias_bytes = 0
+        """What the client's aliases hold: each may stand for a topic of 64 KiB."""
         self._aliases: dict[int, str] = {}
 
     def publish(self, message: Message, events: list[Event]) -> None:
@@ -111,6 +114,8 @@ class Inbound:
         if not isinstance(alias, int) or alias > self._limits.topic_alias_maximum:
             raise PeerError(Reason.TOPIC_ALIAS_INVALID, f"topic alias {alias} is above the maximum [MQTT-3.3.2-9]")
         if message.topic:
+            before = self._aliases.get(alias)
+            self.alias_bytes += message.topic.__sizeof__() - (before.__sizeof__() if before is not None else 0)
             self._aliases[alias] = message.topic
         elif alias in self._aliases:
             message.topic = self._aliases[alias]

@@ -84,8 +84,9 @@ class Outbound:
     def deliver(self, item: Outgoing, now: float, copies: Copies | None = None) -> bool:
         """Sends or queues `item`; False: dropped. `copies` of its message may have been made for others."""
         if item.qos:
-            # While there is room nothing waits: `pump` has seen to that.
-            return self._send_new(item, now, copies) if self._room() else self._state.put(item, now)
+            # While there is room nothing waits, `pump` has seen to that; but for what `forget` has made room for.
+            room = self._room() and self._state.is_light and not self._state.queue
+            return self._send_new(item, now, copies) if room else self._state.put(item, now)
         return self._transmit(item, now, copies, dup=False)
 
     def relay(self, message: Message, subscription: Subscription, copies: Copies) -> bool | None:
@@ -108,7 +109,7 @@ class Outbound:
         while self._room():
             if self._repeat:
                 self._send_again(self._repeat.popleft(), now)
-            elif self._state.queue:
+            elif self._state.queue and self._state.is_light:
                 self._send_new(self._state.take(), now)
             else:
                 return
@@ -184,7 +185,7 @@ class Outbound:
         return True
 
     def _finish(self, item: Outgoing, now: float) -> None:
-        del self._state.in_flight[item.packet_id]
+        self._state.finish(item)
         self._state.mark_over(item)
         self._sent.discard(item.packet_id)
         self.pump(now)
@@ -199,7 +200,7 @@ class Outbound:
         if not self._waits(item, dup=False) and not self._transmit(item, now, copies, dup=False):
             self._state.mark_over(item)
             return False
-        self._state.in_flight[item.packet_id] = item
+        self._state.begin(item)
         self._state.mark_changed(item)
         self._sent.add(item.packet_id)
         return True
@@ -207,7 +208,7 @@ class Outbound:
     def _send_again(self, item: Outgoing, now: float) -> None:
         if self._state.in_flight.get(item.packet_id) is not item or item.released:
             return
-        if item.strict and item.expires is not None and item.expires <= now:
+        if item.forgotten or (item.strict and item.expires is not None and item.expires <= now):
             self._lapse(item)
             return
         self._sent.add(item.packet_id)
@@ -221,7 +222,8 @@ class Outbound:
             self._state.mark_changed(item)
             self._release(item)
         else:
-            del self._state.in_flight[item.packet_id]
+            self._state.finish(item)
+            self._sent.discard(item.packet_id)
             self._state.mark_over(item)
 
     def _waits(self, item: Outgoing, *, dup: bool) -> bool:
@@ -237,8 +239,10 @@ class Outbound:
         """PUBLISH or PUBREL of what is in flight; a PUBLISH that is worth nothing any more ends."""
         if item.released:
             self._output.append(encode(packets.Pubrel(item.packet_id), self._version))
+        elif item.forgotten:
+            self._lapse(item)
         elif not self._transmit(item, now, None, dup=dup):
-            del self._state.in_flight[item.packet_id]
+            self._state.finish(item)
             self._state.mark_over(item)
             self._sent.discard(item.packet_id)
 

@@ -41,8 +41,9 @@ class Session:
     """The server's end of one MQTT connection."""
 
     __slots__ = (
-        "_buffer", "_heard", "_inbound", "_limits", "_needed", "_now", "_opening", "_outbound", "_output",
-        "_output_max", "_packet_max", "client_id", "closed", "packets_received", "packets_sent", "state", "version",
+        "_buffer", "_connect_bytes", "_heard", "_inbound", "_limits", "_needed", "_now", "_opening", "_outbound",
+        "_output", "_output_max", "_packet_max", "client_id", "closed", "packets_received", "packets_sent", "state",
+        "version",
     )  # fmt: skip
 
     def __init__(self, limits: Mqtt, output_max: float = math.inf, methods: Methods = MappingProxyType({})) -> None:
@@ -71,6 +72,8 @@ class Session:
         self._now = 0.0
         self._output: list[bytes] = []
         self._buffer = bytearray()
+        self._connect_bytes = 0
+        """Of its CONNECT, which is kept: the will, the password, user properties."""
         self._needed = 0
         """Bytes the buffer must hold before another look is worth it: a packet in small pieces costs linear time."""
 
@@ -115,8 +118,9 @@ class Session:
 
     @property
     def input_bytes(self) -> int:
-        """What came and is no whole packet yet, or came before CONNACK."""
-        return len(self._buffer)
+        """What came and is no whole packet yet, or came before CONNACK; CONNECT, and what the client's aliases hold."""
+        aliases = self._inbound.alias_bytes if self._inbound is not None else 0
+        return len(self._buffer) + self._connect_bytes + aliases
 
     @property
     def _waiting(self) -> bool:
@@ -176,6 +180,7 @@ class Session:
             if first >> 4 != PacketType.CONNECT:
                 raise protocol_error("the first packet is not CONNECT [MQTT-3.1.0-1]")
             self.version, self._packet_max = answering_version(body), self._limits.max_packet_size
+            self._connect_bytes = len(body)
         elif first >> 4 == PacketType.CONNECT:  # whatever it holds: there is no telling it why it cannot connect
             raise protocol_error("a second CONNECT [MQTT-3.1.0-2]")
         if first >> 4 in _SERVERS_OWN:

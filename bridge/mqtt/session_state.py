@@ -22,6 +22,7 @@ from bridge.mqtt.topics import is_shared
 
 _ITEM_BYTES = 256
 """What a message in a queue takes beside its own size, about."""
+_FORGOTTEN = Message("", b"")
 
 
 class Stage(IntEnum):
@@ -98,8 +99,13 @@ class Outgoing(msgspec.Struct):
 
     @property
     def size(self) -> int:
-        """Bytes it is counted with in the queue."""
+        """Bytes it is counted with."""
         return self.message.size
+
+    @property
+    def forgotten(self) -> bool:
+        """Of a message in flight nothing is left but that it is: see `SessionState.forget`."""
+        return not self.message.topic
 
 
 class SessionState:
@@ -118,13 +124,15 @@ class SessionState:
         """QoS 2 publications from the client, by packet id."""
         self.in_flight: dict[int, Outgoing] = {}
         """Sent and not finished, by packet id, in the order in which they are to be repeated."""
+        self.flight_bytes = 0
+        """Of their messages."""
         self.queue: deque[Outgoing] = deque()
         """Waiting for room in the window, or for the client; oldest first."""
         self.queue_bytes = 0
         self.dropped = 0
         """Messages this client never got: queue full, expired, or larger than its Maximum Packet Size."""
         self.displaced = 0
-        """Of those, the ones that had been queued and made room for newer ones."""
+        """Of those, the ones that made room for others; one in flight may have come all the same."""
         self.last_packet_id = 0
         self.keeper: Keeper | None = None
         """Where it is on disk; None: it does not outlive its connection."""
@@ -166,10 +174,32 @@ class SessionState:
     def restore_outgoing(self, item: Outgoing) -> None:
         """Takes up, after a restart, a message that was queued, or in flight with its packet id."""
         if item.packet_id:
-            self.in_flight[item.packet_id] = item
+            self.begin(item)
             self.last_packet_id = item.packet_id
         else:
             self._append(item)
+
+    def begin(self, item: Outgoing) -> None:
+        """`item`, which has its packet id now, is in flight."""
+        self.in_flight[item.packet_id] = item
+        self.flight_bytes += item.size
+
+    def finish(self, item: Outgoing) -> None:
+        """`item` is not in flight any more."""
+        del self.in_flight[item.packet_id]
+        self.flight_bytes -= item.size
+
+    @property
+    def is_light(self) -> bool:
+        """One more may be in flight, as far as their bytes go."""
+        return self.flight_bytes < self._limits.inflight_max_bytes
+
+    def forget(self, item: Outgoing) -> None:
+        """Lets go of what is in flight: its packet id is taken until the client answers, but it is not repeated."""
+        self.flight_bytes -= item.size
+        item.message = _FORGOTTEN
+        self.displaced += 1
+        self.dropped += 1
 
     def mark_changed(self, item: Outgoing) -> None:
         """`item` has come to what is to be sent, or is not as it was."""
@@ -270,8 +300,9 @@ class SessionState:
         taken = []
         if in_flight:
             taken = [item for item in self.in_flight.values() if item.share and item.qos == 1 and wanted(item)]
+            taken = [item for item in taken if not item.forgotten]
             for item in taken:
-                del self.in_flight[item.packet_id]
+                self.finish(item)
         waiting = [item for item in self.queue if item.share and wanted(item)]
         if waiting:
             gone = {id(item) for item in waiting}

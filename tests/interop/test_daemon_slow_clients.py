@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.interop.conftest import NewGateway
 from tests.interop.gateway import Gateway, wait_until
-from tests.interop.wire import PUBACK, PUBCOMP, PUBREC, SUBACK, Wire, packet, publish, pubrel, subscribe
+from tests.interop.wire import PUBACK, PUBCOMP, PUBLISH, PUBREC, SUBACK, Wire, packet, publish, pubrel, subscribe
 
 MIB = 1 << 20
 GROWTH_MAX_BYTES = 24 * MIB
@@ -147,3 +148,20 @@ def test_subscribers_that_are_stuck_cost_their_neighbour_nothing(meeting: Gatewa
         for (qos, _), wire in zip(STUCK, stuck, strict=True):
             first = wire.publication()
             assert (first.payload[:6], first.qos) == (b"000001", qos), "it was stuck, not gone"
+
+
+def test_who_acknowledges_nothing_is_not_sent_it_again_for_ever(new_gateway: NewGateway) -> None:
+    """A session that stays away with a window full of large messages: they go when all have too much of them."""
+    gateway = new_gateway('[limits]\ninflight_bytes = "64 KiB"\n').start()
+    with Wire(gateway.port, "mute", version=5, expiry_s=600) as mute:
+        mute.connected()
+        assert mute.subscribe(LOCAL.format("mute"), 1) == 1
+        for number in range(1, 11):
+            mute.publish(LOCAL.format("mute"), bytes(16 << 10), 1, number)
+        assert sorted(mute.receive()[0] for _ in range(20)) == [PUBLISH] * 10 + [PUBACK] * 10
+    wait_until(lambda: "limits.inflight_bytes is reached" in gateway.log(), "the look at what is in flight")
+    with Wire(gateway.port, "mute", version=5, clean=False, expiry_s=600) as mute:
+        assert mute.connected(), "the session is there"
+        mute.publish(LOCAL.format("mute"), b"more", 1, 1)
+        assert mute.packet_ids(PUBACK, 1) == [1]
+        assert mute.publication().payload == b"more"

@@ -320,3 +320,15 @@ def test_long_topics_are_taken_and_not_remembered(version: int) -> None:
         inbound.publish(Message(name, b""), events)
     assert [event.topic for event in events if isinstance(event, Message)] == names
     assert list(inbound.topics.values()) == [names[0], names[3]]
+
+
+def test_what_a_client_has_remembered_is_counted() -> None:
+    """CONNECT with its will and properties, and the topics behind its aliases, each up to 64 KiB."""
+    link = Link(5).connect(properties={Property.USER_PROPERTY: [("k", "v" * 1000)]})
+    before = link.session.input_bytes
+    assert 1000 < before < 1100
+    for topic in ("a" * 5000, "b" * 60_000, "c" * 10_000):
+        link.send(Message(topic, b"", properties={Property.TOPIC_ALIAS: 1}))
+    assert 10_000 < link.session.input_bytes - before < 10_100, "an alias stands for its last topic"
+    link.send(Message("d" * 60_000, b"", properties={Property.TOPIC_ALIAS: 2}))
+    assert link.session.input_bytes - before > 70_000

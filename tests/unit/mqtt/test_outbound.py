@@ -147,6 +147,58 @@ def test_the_window_is_the_lower_of_the_clients_and_ours(version: int) -> None:
     assert link.state.in_flight == {}
 
 
+def test_the_window_is_one_of_bytes_too(version: int) -> None:
+    """One message more than fits may be on its way, so that the largest is sent as well; the order stays."""
+    link = _open(version, limits=Mqtt(inflight_max_bytes=10))
+    for text in ("large" * 4, "1", "2", "3" * 10, "4"):
+        assert link.session.deliver(_message(text), ALL)
+    expected = [["large" * 4], ["1", "2", "3" * 10], ["4"]]
+    for texts in expected:
+        came = link.answers()
+        assert _payloads(came) == texts
+        link.send(*(packets.Puback(message.packet_id) for message in came if isinstance(message, Message)))
+    assert link.answers() == []
+    assert link.state.flight_bytes == 0
+
+
+def test_the_window_of_bytes_does_not_stop_repetitions(version: int) -> None:
+    link = _open(version)
+    for text in ("one" * 4, "two" * 4, "three" * 4):
+        link.session.deliver(_message(text), ALL)
+    again = Link(version, Mqtt(inflight_max_bytes=10)).connect(link.state)
+    assert _payloads(again.answers()) == ["one" * 4, "two" * 4, "three" * 4]
+
+
+def test_room_that_forgetting_makes_lets_nobody_overtake(version: int) -> None:
+    link = _open(version, limits=Mqtt(inflight_max_bytes=10))
+    for text in ("large" * 4, "1"):
+        link.session.deliver(_message(text), ALL)
+    link.answers()
+    link.state.forget(link.state.in_flight[1])
+    link.session.deliver(_message("2"), ALL)
+    link.send(packets.Puback(1))
+    assert _payloads(link.answers()) == ["1", "2"]
+
+
+def test_what_is_forgotten_is_not_repeated_and_its_packet_id_is_taken_until_it_is_answered(version: int) -> None:
+    link = _open(version, limits=Mqtt(inflight_max=3))
+    for qos, text in ((1, "one"), (2, "two"), (1, "three"), (1, "four")):
+        link.session.deliver(_message(text, qos), ALL)
+    link.answers()
+    for item in link.state.in_flight.values():
+        link.state.forget(item)
+    assert link.state.flight_bytes == 0
+    link.session.deliver(_message("five"), ALL)
+    assert link.answers() == [], "it opens no window"
+    link.send(packets.Puback(1))
+    assert _payloads(link.answers()) == ["four"]
+    again = Link(version).connect(link.state)
+    pubrel, *rest = [packet for packet in again.answers() if not isinstance(packet, packets.Connack)]
+    assert (pubrel, _payloads(rest)) == (packets.Pubrel(2), ["four", "five"])
+    again.send(packets.Pubcomp(2))
+    assert [item.message.payload for item in again.state.in_flight.values()] == [b"four", b"five"]
+
+
 def test_qos_2_takes_its_room_until_pubcomp(version: int) -> None:
     link = _open(version, limits=Mqtt(inflight_max=1))
     link.session.deliver(_message("a", 2), ALL)
