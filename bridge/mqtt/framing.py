@@ -18,7 +18,8 @@ from bridge.mqtt.wire import VARINT_MAX
 def remaining_length(data: bytes, at: int, end: int, version: int) -> tuple[int, int] | None:
     """(remaining length, where the body starts) of the field at `at`; None: not all of it is here yet.
 
-    PeerError 0x81: more than four bytes, or in MQTT 5 more than needed [MQTT-1.5.5-1].
+    PeerError 0x81: more than four bytes, or in MQTT 5 more than needed [MQTT-1.5.5-1]. `version`: 0 before CONNECT,
+    which says it itself.
     """
     value = 0
     for index in range(4):
@@ -27,10 +28,15 @@ def remaining_length(data: bytes, at: int, end: int, version: int) -> tuple[int,
         byte = data[at + index]
         value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:
-            if index and not byte and version >= 5:
+            if index and not byte and (version or _level(data, at + index + 1)) >= 5:
                 raise malformed("the remaining length is longer than it needs to be [MQTT-1.5.5-1]")
             return value, at + index + 1
     raise malformed("the remaining length has more than four bytes")
+
+
+def _level(data: bytes, start: int) -> int:
+    """The protocol level of a CONNECT of 3.1.1 or 5 whose body starts there; 0: it is another, or not here yet."""
+    return data[start + 6] if data[start : start + 6] == b"\0\4MQTT" and len(data) > start + 6 else 0
 
 
 class PacketStream:

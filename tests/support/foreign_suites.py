@@ -19,6 +19,9 @@ own, and DISCONNECT by its reason.
 - **mosquitto 2.0.11, `test/broker`** (127 scripts without those about bridges, TLS, plug-ins and password files). 77
   pass as they are. What the others want else is below, or a setting of mosquitto's that the script is about, or a
   restart that the script does with its own files, or properties in the very order in which mosquitto writes them.
+- **Sequences of our own after the topics of the Paho tests, HiveMQ's `mqtt test` and the clauses** (some 300, raw
+  bytes, the same file; 2026-11-21). One answer was wrong: a CONNECT of MQTT 5 whose remaining length had more bytes
+  than needed was taken [MQTT-1.5.5-1].
 
 Where the daemon does something else, and keeps to it:
 

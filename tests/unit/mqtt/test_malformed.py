@@ -218,3 +218,21 @@ def test_good_packets_before_a_bad_one_count(version: int) -> None:
     link = Link(version).connect()
     events = link.send_bytes(bytes.fromhex("30 04 0001 61 00 00 00"))
     assert [type(event).__name__ for event in events] == ["Message", "Disconnected"]
+
+
+@pytest.mark.parametrize("cut", [0, 3, 8, 14])
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ("0004 4d515454 05 02 003c 00 0001 61", True),
+        ("0004 4d515454 04 02 003c 0001 61", False),
+        ("0006 4d5149736470 03 02 003c 0001 61", False),
+    ],
+)
+def test_a_length_longer_than_needed_is_refused_in_mqtt_5_from_connect_on(body: str, refused: bool, cut: int) -> None:
+    """[MQTT-1.5.5-1]; 3.1.1 §2.2.3 says nothing of it. However the stream is cut."""
+    raw = bytes.fromhex(body)
+    data = bytes((0x10, 0x80 | len(raw), 0)) + raw
+    session = Session(Mqtt())
+    (event,) = session.receive(data[:cut], 0.0) + session.receive(data[cut:], 0.0)
+    assert (session.closed, isinstance(event, Disconnected)) == (refused, refused)
