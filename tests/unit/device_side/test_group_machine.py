@@ -305,3 +305,20 @@ async def _nothing() -> None:
 
 
 TestGroupLife = GroupLife.TestCase
+
+
+def test_a_tally_never_leads_the_log() -> None:
+    """What the walk comes to seldom: an outcome is lost with the power, and another is said in its place."""
+    life = GroupLife()
+    life.start()
+    life.order(group="all", name="c0", within=None)
+    life._settle()
+    life.answer(device="d0", name="c0", well=True)
+    life.the_store_has(count=40)
+    life.the_power_goes(log=0, store=40)
+    life.answer(device="d1", name="c0", well=False)
+    life.answer(device="d0", name="c0", well=True)
+    life.teardown()
+    assert life.wrong == []
+    (ends,) = [each["counts"] for each in life.said["group/all", "c0"] if "counts" in each]
+    assert ends == {"succeeded": 1, "failed": 1, "expired": 3}
