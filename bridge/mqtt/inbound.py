@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from bridge.config import Mqtt
 from bridge.message import Message
 from bridge.mqtt import packets, topics
+from bridge.mqtt.answers import Answers
 from bridge.mqtt.encode import encode
 from bridge.mqtt.errors import PeerError, protocol_error
 from bridge.mqtt.events import Event, Released, Repeated
@@ -46,8 +47,8 @@ class Inbound:
     """Takes messages in, at most `window` unacknowledged ones, and acknowledges them when told to."""
 
     __slots__ = (
-        "_aliases", "_closed", "_limits", "_output", "_state", "_version", "alias_bytes", "shapes", "topics",
-        "unanswered", "window",
+        "_aliases", "_answers", "_closed", "_limits", "_output", "_state", "_version", "alias_bytes", "awaited", "shapes",
+        "topics", "unanswered", "window",
     )  # fmt: skip
 
     def __init__(self, state: SessionState, version: int, window: int, limits: Mqtt, output: list[bytes]) -> None:
@@ -62,6 +63,8 @@ class Inbound:
         self._state = state
         self._limits = limits
         self._output = output
+        self._answers = Answers(output)
+        self.awaited = self._answers.awaited
         self.alias_bytes = 0
         """What the client's aliases hold: each may stand for a topic of 64 KiB."""
         self._aliases: dict[int, str] = {}
@@ -103,6 +106,7 @@ class Inbound:
                 self._repeated(message, exchange, events)
                 return
             self._take_room()
+            self.awaited.append(message.packet_id)
             if message.qos == 2:
                 self._state.incoming[message.packet_id] = Exchange(Stage.RECEIVED, self)
         events.append(message)
@@ -133,6 +137,9 @@ class Inbound:
             # A repetition on a new connection counts against that connection's window (MQTT5 §4.9).
             self._take_room()
             exchange.connection = self
+            self.awaited.append(message.packet_id)
+        elif exchange.stage != Stage.RECEIVED:
+            self.awaited.append(message.packet_id)
         if exchange.stage == Stage.UNTOLD:
             exchange.stage = Stage.RECEIVED
             events.append(Repeated(message))
@@ -160,10 +167,9 @@ class Inbound:
             if self._closed:
                 return
             self.unanswered -= 1
-            if reason:
-                self._output.append(encode(packets.Puback(message.packet_id, reason), self._version))
-            else:
-                self._output.append(_pack(_PUBACK, 2, message.packet_id))
+            refusal = packets.Puback(message.packet_id, reason)
+            answer = encode(refusal, self._version) if reason else _pack(_PUBACK, 2, message.packet_id)
+            self._answers.give(message.packet_id, answer)
         elif message.qos == 2:
             self._acknowledge_exchange(message.packet_id, reason)
 
@@ -174,7 +180,7 @@ class Inbound:
                 self._acknowledge_exchange(message.packet_id, 0)
             elif not self._closed:
                 self.unanswered -= 1
-                self._output.append(_pack(_PUBACK, 2, message.packet_id))
+                self._answers.give(message.packet_id, _pack(_PUBACK, 2, message.packet_id))
 
     def _acknowledge_exchange(self, packet_id: int, reason: int) -> None:
         exchange = self._state.incoming.get(packet_id)
@@ -199,7 +205,8 @@ class Inbound:
         if reason >= 0x80 and self._version >= 5:
             self._settle()
         refusal = packets.Pubrec(packet_id, reason)
-        self._output.append(encode(refusal, self._version) if reason else _pack(_PUBREC, 2, packet_id))
+        answer = encode(refusal, self._version) if reason else _pack(_PUBREC, 2, packet_id)
+        self._answers.give(packet_id, answer)
 
     def pubcomp(self, packet_id: int) -> None:
         """PUBCOMP."""
@@ -216,6 +223,7 @@ class Inbound:
         """Nothing more goes out, and what only this connection needed is let go."""
         self._closed = True
         self.topics, self._aliases = {}, {}
+        self._answers.forget()
 
 
 def is_as_said(message: Message) -> bool:

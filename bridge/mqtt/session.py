@@ -164,6 +164,7 @@ class Session:
                     message = Message(topic, data[body:stop], qos, retain, dup, packet_id)
                     if qos == 1 and packet_id and inbound.unanswered < inbound.window:
                         inbound.unanswered += 1
+                        inbound.awaited.append(packet_id)
                         events.append(message)
                     else:
                         inbound.admit(message, events)

@@ -239,3 +239,25 @@ def test_answers_from_the_disk_come_in_the_order_of_what_they_answer(broker: Gat
         wire.connected()
         wire.send(b"".join(publish(f"devices/{device}/telemetry", b"x", qos, each) for each in wanted))
         assert wire.packet_ids(answer, len(wanted)) == wanted
+
+
+@pytest.mark.parametrize(("qos", "answer"), [(1, PUBACK), (2, PUBREC)])
+@pytest.mark.mqtt("MQTT-4.6.0-2", "MQTT-4.6.0-3")
+def test_what_need_not_wait_for_the_disk_is_answered_in_its_turn(broker: Gateway, qos: int, answer: int) -> None:
+    """Kept in a lane, retained and in a lane, reported in another lane, nowhere: each is done in its own time."""
+    device = f"in-turn-{qos}"
+    base, wanted = f"devices/{device}", list(range(1, 21))
+    with Wire(broker.port, device) as wire:
+        wire.connected()
+        for _ in range(5):
+            burst = b""
+            for packet_id in wanted:
+                ending, retain = [("telemetry", True), ("telemetry", False), ("state/reported", False), ("x", False)][
+                    packet_id % 4
+                ]
+                burst += publish(f"{base}/{ending}", b"{}", qos, packet_id, retain=retain)
+            wire.send(burst)
+            assert wire.packet_ids(answer, len(wanted)) == wanted
+            if qos == 2:
+                wire.send(b"".join(pubrel(each) for each in wanted))
+                assert sorted(wire.packet_ids(PUBCOMP, len(wanted))) == wanted

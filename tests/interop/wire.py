@@ -39,12 +39,13 @@ def publish(
     *,
     version: int = 4,
     dup: bool = False,
+    retain: bool = False,
     properties: Properties | None = None,
 ) -> bytes:
     """PUBLISH; properties in MQTT 5 only."""
     identifier = packet_id.to_bytes(2, "big") if qos else b""
     encoded = props.encode(properties or {}) if version == 5 else b""
-    return packet(0x30 | dup << 3 | qos << 1, text(topic) + identifier + encoded + payload)
+    return packet(0x30 | dup << 3 | qos << 1 | retain, text(topic) + identifier + encoded + payload)
 
 
 def subscribe(topic_filter: str, options: int = 0, *, version: int = 4, properties: Properties | None = None) -> bytes:
