@@ -47,8 +47,8 @@ class Inbound:
     """Takes messages in, at most `window` unacknowledged ones, and acknowledges them when told to."""
 
     __slots__ = (
-        "_aliases", "_answers", "_closed", "_limits", "_output", "_state", "_version", "alias_bytes", "awaited", "shapes",
-        "topics", "unanswered", "window",
+        "_aliases", "_answers", "_closed", "_limits", "_output", "_state", "_version", "alias_bytes", "awaited",
+        "shapes", "topics", "unanswered", "window",
     )  # fmt: skip
 
     def __init__(self, state: SessionState, version: int, window: int, limits: Mqtt, output: list[bytes]) -> None:
