@@ -6,7 +6,6 @@ the cold store may be behind the log, never ahead, and the log's tail makes up f
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
@@ -15,15 +14,13 @@ import msgspec
 
 from bridge.config import State
 from bridge.device_side.arrival import UNKNOWN, Arrival
-from bridge.device_side.clock import Clock, rfc3339, wall_ns_of
+from bridge.device_side.clock import Clock
 from bridge.device_side.cold import ColdStore
 from bridge.device_side.desired import in_step, own_version
 from bridge.device_side.documents import (
     DesiredState,
     Document,
-    Ground,
     Labels,
-    Presence,
     apply_desired,
     apply_labels,
     apply_reported,
@@ -33,8 +30,6 @@ from bridge.device_side.documents import (
     labels_of,
     reconciled,
     regrouped,
-    version_of,
-    with_presence,
     without_desired,
     without_labels,
 )
@@ -42,6 +37,7 @@ from bridge.device_side.group_states import GroupStates
 from bridge.device_side.handshakes import Opened
 from bridge.device_side.packed import Packed, decode_document, encode_document
 from bridge.device_side.refused import encode_refused
+from bridge.device_side.standpoint import Standpoint
 from bridge.device_side.told import NAMES, devices_in, messages_of, messages_on, topic_of
 from bridge.device_side.uplink import Lane
 from bridge.groups import is_member
@@ -59,7 +55,6 @@ from bridge.message import Message
 
 _log = logging.getLogger(__name__)
 _decode_patch = msgspec.json.Decoder(dict[str, object]).decode
-_MS = 1_000_000
 POSITION_KEY = "state-position"
 """In the cold store's `meta`: LOG-ID:POSITION; documents in the state lane's records before it are in the store."""
 
@@ -109,9 +104,9 @@ class Devices:
         self._clock = clock
         self._log_id = log_id
         self._gateway = gateway
-        self._names = {gateway, former}
-        self._roaming = roaming
-        self._epoch = epoch
+        self._standpoint = Standpoint(
+            clock, gateway=gateway, epoch=epoch, lease_s=settings.lease, roaming=roaming, former=former
+        )
         self._kick = kick
         self._retain = retain
         self.groups = groups
@@ -140,7 +135,7 @@ class Devices:
                 self._documents.keep(document.device, record.payload)
                 self._cold.put("documents", document.device, record.payload)
         for document in self._documents.online():
-            if self._is_ours(document):
+            if self._standpoint.is_ours(document):
                 self.offline(document.device, "gateway-stopped", None)
 
     def tell_again(self, filters: Iterable[str]) -> None:
@@ -172,7 +167,7 @@ class Devices:
     def is_here(self, device: str) -> bool:
         """Its last connection that is known was to this gateway."""
         document = self._documents.get(device)
-        return document is not None and document.presence is not None and self._is_ours(document)
+        return document is not None and document.presence is not None and self._standpoint.is_ours(document)
 
     def has_member(self, group: str, device: str) -> bool:
         """A device of this gateway that is in the group."""
@@ -181,44 +176,25 @@ class Devices:
 
     def online(self, device: str, arrival: Arrival = UNKNOWN, *, already: bool = False) -> None:
         """The device is connected; `already`: it was, and is now by one more connection."""
-        document = self._connected(self._document(device), arrival, already=already)
+        document = self._standpoint.connected(self._document(device), arrival, already=already)
         after = self._regrouped(document)
         self._change(after)
         if after is not document:
             self._tell_new(document, after)
 
-    def _connected(self, document: Document, arrival: Arrival, *, already: bool = False) -> Document:
-        before, now_ns = document.presence, self._clock.wall_ns()
-        now = self._after(before, now_ns)
-        already = already and before is not None and before.state == "online" and self._is_ours(document)
-        presence = Presence(
-            "online", before.since if already and before is not None else now, now, None, self._gateway, self._epoch,
-            lease_until=rfc3339(now_ns + int(self._settings.lease * 1e9)), connected=now,
-            address=arrival.address, protocol=arrival.protocol, session=arrival.session,
-        )  # fmt: skip
-        document = with_presence(document, presence)
-        if self._roaming and not already:
-            document.ground = Ground(version_of(document.reported))
-        return document
-
     def offline(self, device: str, reason: str, last_seen_ns: int | None) -> None:
         """The device went; `last_seen_ns` is wall clock, None: as the document says."""
         document = self._document(device)
-        if not self._is_ours(document):
+        if not self._standpoint.is_ours(document):
             return  # a newer connection, to another gateway, is known already
-        before, now = document.presence, self._clock.instant()
-        if before is None:
-            before = Presence("offline", now, now, reason, self._gateway, self._epoch, connected=now)
-        seen = rfc3339(last_seen_ns) if last_seen_ns is not None else before.last_seen
-        self._change(with_presence(document, self._gone(before, reason, seen)))
+        self._change(self._standpoint.offline(document, reason, last_seen_ns))
 
     def renew(self, epoch: int) -> None:
         """This is another epoch than it was taken for: what holds is said again."""
-        self._epoch = epoch
+        self._standpoint.epoch = epoch
         for document in self._documents.online():
-            presence = document.presence
-            if presence is not None and presence.gateway == self._gateway:
-                self._change(with_presence(document, msgspec.structs.replace(presence, gateway_epoch=epoch)))
+            if (renewed := self._standpoint.renewed(document)) is not None:
+                self._change(renewed)
 
     def report(
         self, device: str, payload: bytes, done: Callable[[], None] | None, *, packet_id: int, effect: Opened | None
@@ -235,8 +211,9 @@ class Devices:
             raise BadPatch(f"not a JSON object: {error}") from error
         self._check_depth(patch)
         before = self._document(device)
-        if not self._is_ours(before):
-            before = self._connected(before, UNKNOWN)  # who speaks here is here, whatever another gateway says
+        if not self._standpoint.is_ours(before):
+            # Who speaks here is here, whatever another gateway says.
+            before = self._standpoint.connected(before, UNKNOWN)
         document = apply_reported(before, patch, self._clock.instant())
         self._check_size(document)
         self._append(document, done, packet_id=packet_id, effect=effect)
@@ -246,7 +223,7 @@ class Devices:
     def told(self, device: str, values: dict[str, object]) -> None:
         """Some of what is reported of a device that is here has changed; null: it is gone. Raises as `born`."""
         before = self._document(device)
-        if self._is_here(before):
+        if self._standpoint.is_online_here(before):
             state = {**(before.reported.state if before.reported is not None else {}), **values}
             self.born(device, {name: value for name, value in state.items() if value is not None})
 
@@ -257,8 +234,8 @@ class Devices:
             BadPatch: its reported state is as before, for the document would grow past its bounds.
         """
         before = self._document(device)
-        here = self._is_here(before)
-        connected = before if here else self._connected(before, UNKNOWN)
+        here = self._standpoint.is_online_here(before)
+        connected = before if here else self._standpoint.connected(before, UNKNOWN)
         document = connected if state is None else apply_whole(connected, state, self._clock.instant())
         try:
             self._check_depth(state or {})
@@ -316,7 +293,7 @@ class Devices:
             LogFull: nothing was changed.
         """
         before = self._documents.get(device)
-        if before is None or not self._is_ours(before):
+        if before is None or not self._standpoint.is_ours(before):
             return  # it is when it comes
         after = self._regrouped(before)
         if after is not before:
@@ -372,10 +349,10 @@ class Devices:
         now = self._clock.instant()
         merged = reconciled(own or Document(device), known, self._gateway, self.groups.of, now)
         said = merged.presence
-        if said is not None and said is known.presence and said.state != "offline" and self._is_ours(merged):
+        if said is not None and said is known.presence and said.state != "offline" and self._standpoint.is_ours(merged):
             # A former life of ours said so, of which nothing is left here.
-            merged.presence = self._gone(said, "gateway-stopped", said.last_seen)
-        if self._is_ours(merged) and said is not None and as_sent(merged) != known:
+            merged.presence = self._standpoint.gone(said, "gateway-stopped", said.last_seen)
+        if self._standpoint.is_ours(merged) and said is not None and as_sent(merged) != known:
             self._append(merged, done)
         else:
             self._keep(merged)
@@ -383,7 +360,7 @@ class Devices:
         self._tell_device(merged)
 
     def _removed(self, device: str, own: Document | None, done: Callable[[], None]) -> None:
-        if own is not None and own.presence is not None and own.presence.state == "online" and self._is_ours(own):
+        if own is not None and self._standpoint.is_online_here(own):
             self._append(own, done)  # it is there all the same
             return
         if self._documents.pop(device, None) is not None:
@@ -406,14 +383,6 @@ class Devices:
         self._hold(document.device, body)
         self._cold.put("documents", document.device, body)
 
-    def _is_here(self, document: Document) -> bool:
-        presence = document.presence
-        return presence is not None and presence.state == "online" and self._is_ours(document)
-
-    def _is_ours(self, document: Document) -> bool:
-        """Nobody but this gateway has said whether the device is there."""
-        return document.presence is None or document.presence.gateway in self._names
-
     def relieved(self) -> None:
         """The lane takes records again: documents that changed meanwhile are written."""
         waiting, self._unwritten = self._unwritten, {}
@@ -422,19 +391,6 @@ class Devices:
 
     def _document(self, device: str) -> Document:
         return self._documents.get(device) or Document(device)
-
-    def _gone(self, before: Presence, reason: str, seen: str) -> Presence:
-        return msgspec.structs.replace(
-            before, state="offline", since=self._clock.instant(), last_seen=seen, reason=reason, lease_until=None,
-            gateway=self._gateway, gateway_epoch=self._epoch,
-        )  # fmt: skip
-
-    def _after(self, known: Presence | None, now_ns: int) -> str:
-        """Now; but later than the connection known so far, which a clock that was set back would make the newer one."""
-        with contextlib.suppress(ValueError):
-            if known is not None and known.connected is not None:
-                now_ns = max(now_ns, wall_ns_of(known.connected) + _MS)
-        return rfc3339(now_ns)
 
     def _change(self, document: Document) -> None:
         """Presence does not wait: with the lane full the document changes here and is written when there is room."""
