@@ -28,7 +28,8 @@ from tests.bench.support.attackers import ATTACKS, HALF_OPEN, STORM, USUAL_RATE
 from tests.bench.support.certificates import Authority
 from tests.bench.support.load import Load, Measured
 from tests.bench.support.machine import machine
-from tests.bench.support.processes import cpu_seconds, free_port, resident_bytes, running, wait_for_port
+from tests.bench.support.processes import cpu_seconds, resident_bytes, running, wait_for_port
+from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 RESULTS = CHECKOUT / "bench-results"

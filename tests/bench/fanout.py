@@ -26,7 +26,8 @@ from tests.bench.support.kafka import CHECKOUT
 from tests.bench.support.load import Measured
 from tests.bench.support.machine import machine
 from tests.bench.support.mosquitto import executable
-from tests.bench.support.processes import cpu_seconds, free_port, running, wait_for_port
+from tests.bench.support.processes import cpu_seconds, running, wait_for_port
+from tests.support.ports import free_port
 
 CROWD = Path(__file__).with_name("crowd.c")
 RESULTS = CHECKOUT / "bench-results"

@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from firmware_sim.child import Child
-from tests.bench.support.processes import children, cpu_seconds, free_port, resident_bytes
+from tests.bench.support.processes import children, cpu_seconds, resident_bytes
 from tests.support.daemon import Gateway
+from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).parents[2]
 RESULTS = CHECKOUT / "bench-results"

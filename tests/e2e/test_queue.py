@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.support.daemon import Gateway, Service
-from tests.support.kafka.broker import free_port
+from tests.support.ports import free_port
 
 
 def queue(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Gateway, Service
-from tests.support.kafka.broker import free_port
+from tests.support.ports import free_port
 
 
 def _status(*arguments: str) -> subprocess.CompletedProcess[str]:

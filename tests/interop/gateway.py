@@ -18,7 +18,8 @@ from bridge.log.errors import LogDamaged
 from bridge.log.reader import LogReader
 from bridge.log.record import DOCUMENT, MESSAGE, Record, decode_context
 from tests.bench.support.certificates import Authority
-from tests.bench.support.processes import free_port, resident_bytes
+from tests.bench.support.processes import resident_bytes
+from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 20.0

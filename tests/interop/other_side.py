@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from tests.bench.support.certificates import Authority
-from tests.bench.support.processes import free_port
 from tests.interop.gateway import SMALL_QUEUE, wait_until
 from tests.interop.websocket_gateway import WebSocketGateway
+from tests.support.ports import free_port
 
 OPEN = '\n[acl]\npublish = ["#"]\nsubscribe = ["#"]\n'
 

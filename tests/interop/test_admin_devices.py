@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.support.processes import free_port
 from tests.interop.conftest import NewGateway
 from tests.interop.gateway import CHECKOUT, NO_SINK, Gateway, wait_until
 from tests.interop.paho_device import V311, Device
 from tests.support.curl import Answer, curl
+from tests.support.ports import free_port
 
 TOKEN, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 ADMIN = '[admin]\nbind = "127.0.0.1:{port}"\ntoken_file = "{directory}/token"\nkeepalive = "2 s"\nwatchers = 1\n'

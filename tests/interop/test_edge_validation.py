@@ -13,10 +13,10 @@ import pytest
 from bridge.log.record import decode_headers
 from bridge.security.envelope import open_sealed
 from bridge.security.keys import load_private
-from tests.bench.support.processes import free_port
 from tests.interop.conftest import NewGateway
 from tests.interop.gateway import CHECKOUT, NO_SINK, Gateway, wait_until
 from tests.interop.paho_device import V5, V311, Device
+from tests.support.ports import free_port
 
 SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
 ROUTE = """

@@ -16,7 +16,7 @@ from bridge.security.ca_directory import CaDirectory
 from firmware_sim.fleet import Fleet
 from firmware_sim.ledger import read_ledger
 from firmware_sim.plan import Plan
-from tests.support.kafka.broker import free_port
+from tests.support.ports import free_port
 
 DEVICES = tuple(f"dev-{number:05}" for number in range(1, 31))
 

@@ -19,11 +19,11 @@ from joserfc.jwk import ECKey, KeySet
 from bridge.credentials import SecretError, secret
 from bridge.security import keys
 from bridge.security.users import hashed, put_user
-from tests.bench.support.processes import free_port
 from tests.interop.conftest import NewGateway
 from tests.interop.gateway import CHECKOUT, Gateway, wait_until
 from tests.interop.paho_device import Device
 from tests.interop.wire import Wire
+from tests.support.ports import free_port
 
 PASSWORD, ANOTHER = "planted-Kafka-pässword", "planted-registry-password"
 BY_PASSWORD = 'protocol = "SASL_SSL"\nmechanism = "PLAIN"\nusername = "gw"\npassword_file = "kafka-password"\n'

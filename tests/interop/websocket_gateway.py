@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench.support.processes import free_port
 from tests.interop.gateway import Gateway
+from tests.support.ports import free_port
 
 LISTENERS = """
 [[listeners]]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -15,23 +14,18 @@ from firmware_sim.child import children_of
 from tests.interop.gateway import CHECKOUT, wait_until
 from tests.interop.paho_device import Device
 from tests.support.curl import curl
-from tests.support.kafka.device_site import device_gateway, make_topics
-from tests.support.kafka.documents import Topic
+from tests.support.kafka.device_site import fresh_topic, running_gateway
 
 
 @pytest.fixture
 def topic(kafka, make_topic, read):
-    name = f"admin-{time.time_ns()}"
-    make_topics(make_topic, kafka.address, name)
-    return Topic(name, lambda which: read(kafka.address, which))
+    return fresh_topic("admin", kafka.address, make_topic, read)
 
 
 @pytest.fixture
 def gateway(kafka, topic, tmp_path):
-    gateway = device_gateway(tmp_path, kafka.address, topic.name)
-    gateway.start()
-    yield gateway
-    gateway.kill()
+    with running_gateway(tmp_path, kafka.address, topic.name) as gateway:
+        yield gateway
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import subprocess
 import pytest
 
 from tests.support.kafka import Broker
-from tests.support.kafka.broker import free_port
 from tests.support.kafka.ledger import exactly_once_in_order
 from tests.support.kafka.relay import Relay
+from tests.support.ports import free_port
 
 DEVICES = [f"dev-{number:05d}" for number in range(5)]
 NAME = "kafka.example"

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.support.certificates import Authority
-from tests.bench.support.processes import free_port, resident_bytes, running, wait_for_port
+from tests.bench.support.processes import resident_bytes, running, wait_for_port
+from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HANDSHAKE_TIMEOUT_S = 2.0

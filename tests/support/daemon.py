@@ -13,7 +13,7 @@ from pathlib import Path
 from bridge.security import keys
 from bridge.security.ca_directory import CaDirectory
 from firmware_sim.child import Child, ChildError, children_of
-from tests.support.kafka.broker import free_port
+from tests.support.ports import free_port
 
 RECIPIENT = "data-team"
 TELEMETRY, STATE, DESIRED = "telemetry", "device-state", "device-desired"

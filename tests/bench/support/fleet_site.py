@@ -16,8 +16,8 @@ from bridge.device_side.desired import Desired
 from bridge.device_side.documents import Document, Presence, Versioned
 from bridge.device_side.state_parts import EPOCH_KEY
 from tests.bench.support.busbridge import bus_side_of
-from tests.bench.support.processes import free_port
 from tests.support.kafka import Broker
+from tests.support.ports import free_port
 
 GATEWAY, STATE, DESIRED = "gw-bench", "device-state", "device-desired"
 PARTITIONS = 4

@@ -13,7 +13,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.bench.support.processes import free_port, running
+from tests.bench.support.processes import running
+from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 EVENT_TOPIC = "busbridge-events"

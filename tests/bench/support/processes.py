@@ -14,13 +14,6 @@ from pathlib import Path
 STOP_TIMEOUT_S = 20.0
 
 
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 30.0) -> None:
     """Returns when something accepts on 127.0.0.1:`port`; RuntimeError when the process ended or the time is up."""
     deadline = time.monotonic() + timeout_s

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from tests.bench.support.certificates import Authority
-from tests.bench.support.processes import free_port
+from tests.support.ports import free_port
 
 
 class Site(msgspec.Struct, frozen=True):

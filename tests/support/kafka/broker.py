@@ -6,7 +6,6 @@ import base64
 import contextlib
 import ctypes
 import os
-import secrets
 import signal
 import socket
 import struct
@@ -16,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.kafka.fetch import java, libraries
+from tests.support.ports import free_port
 
 _START_LIMIT_S = 60.0
-_PORTS = range(10_000, 32_000)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 # ApiVersions, version 0: key 18, correlation id 1, no client id (the smallest request that every broker answers).
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
@@ -26,19 +25,6 @@ _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 
 class BrokerError(Exception):
     """The broker did not start; the text carries the end of its log."""
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on.
-
-    It is below those that the kernel gives to outgoing connections (ip(7), ip_local_port_range), of which other tests
-    make many until somebody listens here.
-    """
-    while True:
-        with socket.socket() as sock, contextlib.suppress(OSError):
-            port = secrets.choice(_PORTS)
-            sock.bind(("127.0.0.1", port))
-            return port
 
 
 def new_cluster_id() -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from confluent_kafka import ElectionType
 from confluent_kafka.admin import AdminClient
 
-from tests.support.kafka.broker import Broker, free_port, new_cluster_id
+from tests.support.kafka.broker import Broker, new_cluster_id
+from tests.support.ports import free_port
 
 # Replicated as clusters are, with times that fit a test.
 _PROPERTIES = {

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.interop.gateway import Gateway
+from tests.support.kafka.documents import Topic
 
 _SINK = '[kafka]\nbootstrap_servers = ["{server}"]\nrequest_timeout = "5 s"\nheartbeat = "500 ms"\n'
 _ROUTES = """
@@ -20,14 +24,22 @@ max_bytes = "16 MiB"
 """
 
 
-def make_topics(make_topic: Callable[..., None], server: str, name: str) -> None:
-    """The state topic of this name, and those named after it."""
+def fresh_topic(prefix: str, server: str, make_topic: Callable[..., None], read: Callable[..., Any]) -> Topic:
+    """A state topic of a test's own, and those named after it."""
+    name = f"{prefix}-{time.time_ns()}"
     for each in (name, f"{name}-desired"):
         make_topic(server, each, 2, cleanup_policy="compact")
     for each in ("commands", "outcomes"):
         make_topic(server, f"{name}-{each}", 2)
+    return Topic(name, lambda which: read(server, which))
 
 
-def device_gateway(directory: Path, server: str, topic: str) -> Gateway:
-    """It does not run yet."""
-    return Gateway(directory, sink=_SINK.replace("{server}", server), routes=_ROUTES.format(topic=topic))
+@contextmanager
+def running_gateway(directory: Path, server: str, topic: str) -> Iterator[Gateway]:
+    """Killed at the end."""
+    gateway = Gateway(directory, sink=_SINK.replace("{server}", server), routes=_ROUTES.format(topic=topic))
+    gateway.start()
+    try:
+        yield gateway
+    finally:
+        gateway.kill()

@@ -8,7 +8,8 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from bridge.security.pki import Authority, Credential, Validity
-from tests.support.kafka.broker import Broker, free_port
+from tests.support.kafka.broker import Broker
+from tests.support.ports import free_port
 
 PASSWORD = "what the gateway knows"
 USER = "gateway"

@@ -8,11 +8,12 @@ alone; and nothing is stuck.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from bridge import orders
 from bridge.config import Acl as AclRules
@@ -33,6 +34,7 @@ from tests.support.effort import EFFORT
 from tests.unit.device_side.clocks import RIGHT_S, HandClock
 from tests.unit.device_side.command_device import CommandDevice
 from tests.unit.device_side.command_disk import Disk, MemoryLane, MemoryStore
+from tests.unit.device_side.disk_rules import FEW, SOME, DiskRules
 from tests.unit.device_side.local import Local
 
 DEVICE = "dev-1"
@@ -43,8 +45,6 @@ MQTT = Mqtt(inflight_max=1, queue_max_messages=2)
 IDS = [f"c{number}" for number in range(4)]
 LONG_S = 200_000
 EXAMPLES = 100 * EFFORT
-_FEW = st.integers(1, 6)
-_SOME = st.integers(0, 40)
 
 
 class Gateway:
@@ -66,7 +66,7 @@ class Gateway:
         self.commands.restore(self.lane.tail(int(position)))
 
 
-class Life(RuleBasedStateMachine):
+class Life(DiskRules):
     """Rules: what can happen. The device takes at once what is sent to it; what it answers goes when a rule says so."""
 
     @initialize(version=st.sampled_from([4, 5]), qos=st.sampled_from([2, 1, 2, 0]), kept=st.booleans())
@@ -153,27 +153,12 @@ class Life(RuleBasedStateMachine):
 
     # From Kafka.
 
-    def _pump(self) -> None:
-        while self.taken < len(self.kafka):
-            number = self.taken
-
-            def done(number: int = number, gateway: Gateway | None = None) -> None:
-                self.done.add(number)
-                while self.position in self.done:
-                    self.position += 1
-
-            self.taken += 1
-            try:
-                self.gateway.commands.take(DEVICE, self.kafka[number], done)
-            except LogFull:
-                self.taken -= 1
-                return
-        self._turn()
+    def _take(self, number: int, done: Callable[[], None]) -> None:
+        self.gateway.commands.take(DEVICE, self.kafka[number], done)
 
     def _turn(self) -> None:
-        """What the loop does at once, and what the device hears of it."""
-        for _ in range(3):
-            self.gateway.local.loop.run_until_complete(_nothing())
+        """And what the device hears of it."""
+        super()._turn()
         self.device.listen()
 
     def _write(self, fields: dict[str, object]) -> None:
@@ -254,7 +239,7 @@ class Life(RuleBasedStateMachine):
         self._turn()
 
     @precondition(lambda self: self.device.owes)
-    @rule(count=_FEW)
+    @rule(count=FEW)
     def acknowledge(self, count: int) -> None:
         self.device.say(count)
         self._turn()
@@ -309,37 +294,6 @@ class Life(RuleBasedStateMachine):
     def the_clock_is_set(self) -> None:
         self.clock.wall, self.clock.right = self.true_s, True
 
-    # The disk.
-
-    @rule(count=_FEW)
-    def the_log_has(self, count: int) -> None:
-        self.gateway.lane.commit(count)
-
-    @rule()
-    def the_log_is_heard(self) -> None:
-        self.gateway.lane.hear()
-        self._turn()
-
-    @rule()
-    def sessions_are_written(self) -> None:
-        self.gateway.local.broker.keep_messages()
-
-    @rule(count=_SOME)
-    def the_store_has(self, count: int) -> None:
-        self.gateway.store.commit(count)
-        self.gateway.local.run_soon()
-        self._turn()
-
-    @rule()
-    def the_cursor_is_saved(self) -> None:
-        self.saved = self.position
-
-    @rule(full=st.booleans())
-    def the_lane_is_full(self, full: bool) -> None:
-        self.gateway.lane.full = full
-        self._pump()
-        self._look()
-
     @rule(heard=st.booleans())
     def the_disk_has_all(self, heard: bool) -> None:
         self.gateway.lane.commit(1000)
@@ -350,7 +304,7 @@ class Life(RuleBasedStateMachine):
         self.gateway.local.run_soon()
         self._turn()
 
-    @rule(log=_SOME, store=_SOME, boot=st.booleans(), off=st.integers(0, 40), wrong=st.sampled_from([0.0, -1e6, 1e6]))
+    @rule(log=SOME, store=SOME, boot=st.booleans(), off=st.integers(0, 40), wrong=st.sampled_from([0.0, -1e6, 1e6]))
     def the_power_goes(self, log: int, store: int, boot: bool, off: int, wrong: float) -> None:
         """What was on its way to the disk comes there in part; nobody hears of it. The next boot may not know the time.
 
@@ -366,7 +320,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def stops_and_starts(self) -> None:
-        self._settle()
+        self._settle(5)
         self.saved = self.position
         self._end(1)
         self._begin()
@@ -375,20 +329,6 @@ class Life(RuleBasedStateMachine):
         self.gateway.local.close()
         self.true_s += off_s
         self.clock.pass_by(off_s)
-
-    def _settle(self) -> None:
-        """Until nothing waits for the disk."""
-        self.gateway.lane.full = False
-        for _ in range(5):
-            self._pump()
-            self._look()
-            self.gateway.lane.commit(1000)
-            self.gateway.lane.hear()
-            self._turn()
-            self.gateway.local.broker.keep_messages()
-            self.gateway.store.commit(1000)
-            self.gateway.local.run_soon()
-            self._turn()
 
     def teardown(self) -> None:
         """In the end the device is there and answers everything: whatever can be over is, and nothing is said twice."""
@@ -403,7 +343,7 @@ class Life(RuleBasedStateMachine):
         names = {order.key for order in self.kafka if not order.cancel}
         stuck = names - lossy
         for _ in range(3 * len(IDS) + 10):
-            self._settle()
+            self._settle(5)
             self.device.say(100)
             for name in dict.fromkeys(self.device.got):
                 self._answer(name, well=True)
@@ -412,16 +352,12 @@ class Life(RuleBasedStateMachine):
                 break
         assert not stuck, f"{stuck} of {self.said}"
         self._later(LONG_S)
-        self._settle()
+        self._settle(5)
         assert all(FINAL & set(self._durable(name)) for name in names), self.said
         assert len(self.gateway.commands) == 0
         assert self.position == len(self.kafka)
         assert not self.disk.tables.get("commands")
         self.gateway.local.close()
-
-
-async def _nothing() -> None:
-    """One turn of the loop."""
 
 
 TestLife = Life.TestCase

@@ -7,10 +7,11 @@ said of each of its devices; nothing is given up in the downlink log that a rest
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from bridge import orders
 from bridge.config import Acl as AclRules
@@ -29,6 +30,7 @@ from bridge.orders import Order
 from bridge.security.acl import Acl
 from tests.unit.device_side.clocks import HandClock
 from tests.unit.device_side.command_disk import Disk, MemoryLane, MemoryStore
+from tests.unit.device_side.disk_rules import SOME, DiskRules
 from tests.unit.device_side.local import Local
 
 LOG_ID = bytes(16)
@@ -38,7 +40,6 @@ IDS = st.sampled_from(["c0", "c1", "c2"])
 SETTINGS = Downlink(
     command_topic="device-commands", group_slice=2, group_commands_open=2, commands_waiting=2, command_deadline=50_000.0
 )
-_SOME = st.integers(0, 40)
 
 
 class Gateway:
@@ -73,7 +74,7 @@ class Gateway:
             self.commands.take(key, order, done)  # type: ignore[arg-type]
 
 
-class GroupLife(RuleBasedStateMachine):
+class GroupLife(DiskRules):
     """Rules: what can happen."""
 
     @initialize()
@@ -145,26 +146,8 @@ class GroupLife(RuleBasedStateMachine):
 
     # From Kafka.
 
-    def _pump(self) -> None:
-        while self.taken < len(self.kafka):
-            number = self.taken
-
-            def done(number: int = number) -> None:
-                self.done.add(number)
-                while self.position in self.done:
-                    self.position += 1
-
-            self.taken += 1
-            try:
-                self.gateway.take(*self.kafka[number], done)
-            except LogFull:
-                self.taken -= 1
-                return
-        self._turn()
-
-    def _turn(self) -> None:
-        for _ in range(3):
-            self.gateway.local.loop.run_until_complete(_nothing())
+    def _take(self, number: int, done: Callable[[], None]) -> None:
+        self.gateway.take(*self.kafka[number], done)
 
     def _write(self, key: str, fields: dict[str, object]) -> None:
         body = msgspec.json.encode(fields)
@@ -231,38 +214,7 @@ class GroupLife(RuleBasedStateMachine):
             self.gateway.groups.look()
         self._turn()
 
-    # The disk.
-
-    @rule(count=st.integers(1, 6))
-    def the_log_has(self, count: int) -> None:
-        self.gateway.lane.commit(count)
-
-    @rule()
-    def the_log_is_heard(self) -> None:
-        self.gateway.lane.hear()
-        self._turn()
-
-    @rule()
-    def sessions_are_written(self) -> None:
-        self.gateway.local.broker.keep_messages()
-
-    @rule(count=_SOME)
-    def the_store_has(self, count: int) -> None:
-        self.gateway.store.commit(count)
-        self.gateway.local.run_soon()
-        self._turn()
-
-    @rule()
-    def the_cursor_is_saved(self) -> None:
-        self.saved = self.position
-
-    @rule(full=st.booleans())
-    def the_lane_is_full(self, full: bool) -> None:
-        self.gateway.lane.full = full
-        self._pump()
-        self._look()
-
-    @rule(log=_SOME, store=_SOME)
+    @rule(log=SOME, store=SOME)
     def the_power_goes(self, log: int, store: int) -> None:
         """What was on its way to the disk comes there in part; nobody hears of it."""
         self.gateway.lane.commit(log)
@@ -270,26 +222,13 @@ class GroupLife(RuleBasedStateMachine):
         self.gateway.local.close()
         self._begin()
 
-    def _settle(self) -> None:
-        self.gateway.lane.full = False
-        for _ in range(12):
-            self._pump()
-            self._look()
-            self.gateway.lane.commit(1000)
-            self.gateway.lane.hear()
-            self._turn()
-            self.gateway.local.broker.keep_messages()
-            self.gateway.store.commit(1000)
-            self.gateway.local.run_soon()
-            self._turn()
-
     def teardown(self) -> None:
         """In the end every deadline is over: whatever can be over is."""
         if not hasattr(self, "gateway"):
             return
-        self._settle()
+        self._settle(12)
         self.clock.pass_by(100_000)
-        self._settle()
+        self._settle(12)
         for key, order in self.kafka:
             if not order.cancel:
                 assert FINAL & self._durable((key, order.key)), (key, order, self.said)
@@ -300,10 +239,6 @@ class GroupLife(RuleBasedStateMachine):
         self.gateway.local.close()
 
 
-async def _nothing() -> None:
-    """One turn of the loop."""
-
-
 TestGroupLife = GroupLife.TestCase
 
 
@@ -312,7 +247,7 @@ def test_a_tally_never_leads_the_log() -> None:
     life = GroupLife()
     life.start()
     life.order(group="all", name="c0", within=None)
-    life._settle()
+    life._settle(12)
     life.answer(device="d0", name="c0", well=True)
     life.the_store_has(count=40)
     life.the_power_goes(log=0, store=40)
