@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import paho_topics
-from tests.support.conformance import NOT_FOR_US, PAGE, marks, page, standings, statements
+from tests.support.conformance import NOT_FOR_US, PAGE, ROOT, marks, page, standings, statements
 from tests.support.mutant_list import mutants
 
 
@@ -36,6 +36,11 @@ def test_no_statement_is_open(version: str) -> None:
 def test_every_mutant_breaks_statements_that_are_held() -> None:
     marked = marks().mqtt5
     assert all(marked.get(number) for mutant in mutants() for number in mutant.statements)
+
+
+def test_every_mutant_has_its_place() -> None:
+    """Who changes a line that is broken there on purpose changes it in `mutants.txt`, too."""
+    assert [(each.path, each.old) for each in mutants() if (ROOT / each.path).read_text().count(each.old) != 1] == []
 
 
 def test_every_topic_of_the_paho_interoperability_tests_has_a_test() -> None:
