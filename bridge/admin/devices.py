@@ -40,6 +40,10 @@ class Refused(Exception):
         self.status = status
 
 
+Change = Callable[[dict[str, str]], dict[str, str]]
+"""Makes a device's labels of those that it has."""
+
+
 class Fleet(Protocol):
     """What the gateway knows of devices, and what it can have done with them."""
 
@@ -57,6 +61,9 @@ class Fleet(Protocol):
 
     async def desire(self, wish: Wish) -> dict[str, Any]:
         """What came of it: `device`, `version` (None: removed), `outcome`. Raises Refused."""
+
+    async def label(self, device: str, change: Change, wait_s: float) -> dict[str, Any]:
+        """What came of it: `device`, `labels`, `labels_version`, `outcome`. Raises Refused."""
 
     async def command(self, device: str, order: bytes, wait_s: float) -> dict[str, Any]:
         """What came of it: `device`, `id`, `outcome`; of a final one all that its record says. Raises Refused."""
@@ -106,6 +113,8 @@ class DevicePages:
             ("PUT", desired): self._guarded(self._put),
             ("PATCH", desired): self._guarded(self._patch),
             ("DELETE", desired): self._guarded(self._delete),
+            ("PUT", "/devices/{}/labels"): self._guarded(self._label),
+            ("PATCH", "/devices/{}/labels"): self._guarded(self._relabel),
             ("POST", "/devices/{}/commands"): self._guarded(self._command),
         }
 
@@ -251,6 +260,20 @@ class DevicePages:
         (device,) = request.names
         wish = Wish(_device(device), state, patch, version, _if_match(request.headers), _wait(request))
         return _said(await self._fleet.desire(wish))
+
+    async def _label(self, request: Request) -> Answer:
+        labels = _decoded(request.body, dict[str, str], 'an object of strings, like {"site": "north"}')
+        (device,) = request.names
+        return _said(await self._fleet.label(_device(device), lambda before: labels, _wait(request)))
+
+    async def _relabel(self, request: Request) -> Answer:
+        changes = _decoded(request.body, dict[str, str | None], 'an object like {"site": "north", "old": null}')
+        (device,) = request.names
+
+        def change(labels: dict[str, str]) -> dict[str, str]:
+            return {key: value for key, value in (labels | changes).items() if value is not None}
+
+        return _said(await self._fleet.label(_device(device), change, _wait(request)))
 
     async def _command(self, request: Request) -> Answer:
         (device,) = request.names

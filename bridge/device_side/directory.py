@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from bridge import orders
-from bridge.admin.devices import Refused, Wish
+from bridge.admin.devices import Change, Refused, Wish
 from bridge.belief import Belief, Presence, believed
 from bridge.config import Config
 from bridge.device_side.clock import Clock
@@ -22,18 +22,19 @@ from bridge.device_side.command import FINAL
 from bridge.device_side.commands import Commands
 from bridge.device_side.desired import Desired, own_of, own_version
 from bridge.device_side.devices import Devices
-from bridge.device_side.documents import Document, depth, merge_patch
+from bridge.device_side.documents import Document, depth, labels_of, labels_version_of, merge_patch
 from bridge.device_side.outcomes import Outcomes
 from bridge.device_side.supervisor import BusSide
 from bridge.device_side.tallies import Key
 from bridge.device_side.uplink import Uplink
+from bridge.groups import LABELS, BadLabels, check_labels
 from bridge.log.doorbell import Health
 from bridge.log.errors import LogFull, RecordTooLarge
 from bridge.log.record import CLOCK_SYNCHRONISED, REQUEST, TOMBSTONE, encode, encode_context
 from bridge.row import Row, row_of
 
 _UNDER_WAY_MAX = 1000
-"""Desired states that have not come back yet and are remembered: the next version of one counts on from there."""
+"""Desired states and labels that have not come back yet and are remembered: the next version counts on from there."""
 
 
 class Directory:
@@ -102,15 +103,37 @@ class Directory:
             taken = await self._until(device, lambda found: own_of(_desired(found)) is None, wish.wait_s)
             return {"device": device, "version": None, "outcome": "taken" if taken else "kept"}
         version, state = self._next(wish)
-        await self._send(device, topic, self._encoded(version, state))
-        self._under_way[device] = version, state
-        if len(self._under_way) > _UNDER_WAY_MAX:
-            del self._under_way[next(iter(self._under_way))]
+        await self._send_next(device, topic, self._encoded(version, state), (version, state))
         outcome = "kept"
         if await self._until(device, lambda found: own_version(_desired(found)) >= version, wish.wait_s):
             self._check_ours(device, version, state)
             outcome = "taken"
         return {"device": device, "version": version, "outcome": outcome}
+
+    async def label(self, device: str, change: Change, wait_s: float) -> dict[str, Any]:
+        """See `Fleet`."""
+        topic, key = self._downlink.desired_topic, f"{LABELS}{device}"
+        if topic is None:
+            raise Refused(501, "this gateway has no downlink.desired_topic, by which labels would come")
+        document = self._devices.get(device)
+        if document is None:
+            raise Refused(404, f"this gateway has no document of {device!r}, so it does not know how it is labelled")
+        present, before = self._newest(key, (labels_version_of(document), dict(labels_of(document))))
+        labels = change(before)
+        try:
+            check_labels(labels, self._downlink.labels_max)
+        except BadLabels as error:
+            raise Refused(400, str(error)) from error
+        version = max(present, 0) + 1
+        value = msgspec.json.encode({"labels": labels, "version": version})
+        await self._send_next(key, topic, value, (version, labels))
+        outcome = "kept"
+        if await self._until(device, lambda found: found is not None and labels_version_of(found) >= version, wait_s):
+            now = self._devices.get(device)
+            if now is not None and (labels_version_of(now), labels_of(now)) != (version, labels):
+                raise Refused(409, "somebody else has labelled it meanwhile: look what its labels are now")
+            outcome = "taken"
+        return {"device": device, "labels": labels, "labels_version": version, "outcome": outcome}
 
     async def command(self, device: str, order: bytes, wait_s: float) -> dict[str, Any]:
         """See `Fleet`."""
@@ -151,11 +174,14 @@ class Directory:
     def _present(self, device: str) -> tuple[int, dict[str, Any]]:
         """Version and state of its own record; 0: none. What is under way counts, until it has come back."""
         own = own_of(_desired(self._devices.get(device)))
-        present = (own.version, own.state) if own is not None else (0, {})
-        under_way = self._under_way.get(device)
+        return self._newest(device, (own.version, own.state) if own is not None else (0, {}))
+
+    def _newest(self, key: str, present: tuple[int, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+        """What is there of a key of the desired topic, or on its way there."""
+        under_way = self._under_way.get(key)
         if under_way is not None and under_way[0] > present[0]:
             return under_way
-        self._under_way.pop(device, None)
+        self._under_way.pop(key, None)
         return present
 
     def _next(self, wish: Wish) -> tuple[int, dict[str, Any]]:
@@ -203,7 +229,21 @@ class Directory:
             raise Refused(400, order.fault)
         return order, value
 
-    async def _send(self, device: str, topic: str, value: bytes | None) -> None:
+    async def _send_next(self, key: str, topic: str, value: bytes, meant: tuple[int, dict[str, Any]]) -> None:
+        """As `_send`; who comes before it is durable goes on from what is meant."""
+        before = self._under_way.get(key)
+        self._under_way[key] = meant
+        try:
+            await self._send(key, topic, value)
+        except Refused:
+            del self._under_way[key]
+            if before is not None:
+                self._under_way[key] = before
+            raise
+        if len(self._under_way) > _UNDER_WAY_MAX:
+            del self._under_way[next(iter(self._under_way))]
+
+    async def _send(self, key: str, topic: str, value: bytes | None) -> None:
         """Returns when it is durable here, on its way to Kafka. Raises Refused."""
         if not self._has_kafka:
             raise Refused(501, "this gateway forwards to no Kafka, by which what is desired or commanded would come")
@@ -213,7 +253,7 @@ class Directory:
             raise Refused(503, f"there is no way to Kafka now ({health.state}{why}), so nothing was written; try again")
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         flags = (CLOCK_SYNCHRONISED if self._clock.synchronised() else 0) | (TOMBSTONE if value is None else 0)
-        context = encode_context(device, "", topic)
+        context = encode_context(key, "", topic)
         record = encode(REQUEST, flags, 0, self._clock.wall_ns(), self._clock.mono_ns(), context, b"", value or b"")
         try:
             self._devices.lane.append(record, lambda: None if durable.done() else durable.set_result(None))

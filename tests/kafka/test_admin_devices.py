@@ -83,6 +83,27 @@ def test_somebody_else_was_quicker(topic, kafka, produce, ask, device):
         assert (done.status, desired["version"], desired["state"]) == (409, 2, {"by": "them"})
 
 
+def test_labels_go_by_way_of_kafka(topic, gateway, ask, device):
+    done = ask("PUT", "dev-1/labels?wait=20", site="north", model="x1")
+    labels = {"site": "north", "model": "x1"}
+    assert (done.status, done.body["labels"], done.body["outcome"]) == (200, labels, "taken")
+    assert ask("PATCH", "dev-1/labels", site="south").status == 202
+    done = ask("PATCH", "dev-1/labels?wait=20", model=None)
+    assert (done.status, done.body["labels"]) == (200, {"site": "south"}), "it stands on what was on its way"
+    assert ask("GET", "dev-1").body["labels"] == {"site": "south"}
+    (found,) = curl("http://gateway/devices?label=site=south", socket=gateway.data / "admin.sock").body["devices"]
+    assert found["device"] == "dev-1"
+    bad = [
+        ask("PUT", "dev-1/labels", **{"a b": "c"}),
+        ask("PUT", "dev-1/labels", site=1),
+        ask("PUT", "x/labels", a="b"),
+    ]
+    assert [each.status for each in bad] == [400, 400, 404]
+    assert ask("PATCH", "dev-1/labels", **{f"k{number}": "v" for number in range(200)}).status == 400
+    written = [value["labels"] for key, value in in_topic(topic, "desired") if key == b"labels/dev-1"]
+    assert written == [labels, {"site": "south", "model": "x1"}, {"site": "south"}]
+
+
 def test_a_command_and_what_becomes_of_it(topic, gateway, ask, device):
     assert device.subscribe("devices/dev-1/commands/+", 1) == 1
     sent = ask("POST", "dev-1/commands", name="reboot", payload={"in_s": 5})
