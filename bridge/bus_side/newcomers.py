@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from bridge.bus_side.desired import NotDesired
 from bridge.bus_side.sink import LaneBatch, Sink, SinkAway, SinkRefused, Written
 from bridge.bus_side.sketch import Sketch, sketch_of
-from bridge.bus_side.stage import Stage
+from bridge.bus_side.stage import Stage, without_documents
 from bridge.bus_side.wanted import Wanted
 from bridge.groups import GROUPS, LABELS
 from bridge.log.record import DOCUMENT, GATEWAYS, Record, RecordError, decode_context
@@ -63,7 +63,7 @@ class Newcomers(Stage):
         try:
             await self._serve()
         except SinkAway:
-            others = [batch for batch in batches if not any(record.kind == DOCUMENT for record in batch.records)]
+            others = without_documents(batches)
             if others:  # a topic that cannot be read holds documents up, and nothing else
                 await self._inner.write(others)
             raise

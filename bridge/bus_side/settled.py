@@ -22,8 +22,8 @@ from bridge.bus_side.judge import Judge
 from bridge.bus_side.known import Known, News
 from bridge.bus_side.sink import LaneBatch, Sink, SinkAway, SinkContested, Written
 from bridge.bus_side.sketch import swept
-from bridge.bus_side.stage import Stage
-from bridge.log.record import DOCUMENT, EVENT, KNOWN, TOMBSTONE, encode, encode_context
+from bridge.bus_side.stage import Stage, without_documents
+from bridge.log.record import EVENT, KNOWN, TOMBSTONE, encode, encode_context
 
 _log = logging.getLogger(__name__)
 _TRIES: Final = 3
@@ -70,7 +70,7 @@ class Settled(Stage):
 
     async def write(self, batches: Sequence[LaneBatch]) -> Written:
         """See `Sink.write`."""
-        others = [batch for batch in batches if not any(record.kind == DOCUMENT for record in batch.records)]
+        others = without_documents(batches)
         if len(others) == len(batches):
             return await self._inner.write(batches)
         for tried in range(_TRIES):

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bridge.bus_side.sink import LaneBatch, Sink, Written
+from bridge.log.record import DOCUMENT
+
+
+def without_documents(batches: Sequence[LaneBatch]) -> list[LaneBatch]:
+    """Those that need not wait for a topic that documents are compared with."""
+    return [batch for batch in batches if not any(record.kind == DOCUMENT for record in batch.records)]
 
 
 class Stage:

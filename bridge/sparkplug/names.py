@@ -61,8 +61,6 @@ class Names:
             return NotImplemented
         return (self.by_name, self.by_alias) == (other.by_name, other.by_alias)
 
-    __hash__ = None  # type: ignore[assignment]
-
     def share(self, other: Names) -> None:
         """Both are equal: from now on what they hold is in memory once."""
         self.by_name, self.by_alias = other.by_name, other.by_alias

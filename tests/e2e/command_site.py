@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import paho.mqtt.client as paho
@@ -70,7 +71,7 @@ class Sleeper:
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self.subscribed.set()
         self._client.on_message = self._on_message
-        self._start: dict[str, object] = {"port": gateway.port, "keepalive": 30}
+        self._start: dict[str, Any] = {"port": gateway.port, "keepalive": 30}
         if version == paho.MQTTv5:
             properties = Properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = _EXPIRY_S
@@ -78,7 +79,7 @@ class Sleeper:
 
     def live(self, chance: random.Random, until: threading.Event) -> None:
         """Sleeps and wakes, or loses its connection, until told, and stays awake then. Blocks."""
-        self._client.connect_async("127.0.0.1", **self._start)  # type: ignore[arg-type]
+        self._client.connect_async("127.0.0.1", **self._start)
         self._client.loop_start()
         while not until.wait(chance.uniform(0.2, 3.0)):
             if chance.random() < 0.5:
@@ -89,7 +90,7 @@ class Sleeper:
                 if (connection := self._client.socket()) is not None:  # ends without a word
                     connection.close()
             until.wait(chance.uniform(0.0, 1.5))
-            self._client.connect_async("127.0.0.1", **self._start)  # type: ignore[arg-type]
+            self._client.connect_async("127.0.0.1", **self._start)
             self._client.loop_start()
 
     def end(self) -> None:

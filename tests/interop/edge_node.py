@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from tests.interop.paho_device import Device
 from tests.support.sparkplug_bytes import chunk, metric, payload, single, whole
@@ -22,12 +23,12 @@ def now_ms() -> int:
 class EdgeNode(Device):
     """Connects with the will that Sparkplug asks for. Its group is `plant`."""
 
-    def __init__(self, port: int, name: str, bd_seq: int = 0, *, client: str | None = None, **options: object) -> None:
+    def __init__(self, port: int, name: str, bd_seq: int = 0, *, client: str | None = None, **options: Any) -> None:
         """`client`: the client id, where it is not the node's name."""
         self.name = name
         self.bd_seq = bd_seq
         self.seq = 0
-        super().__init__(port, client or name, will=(self.topic("NDEATH"), self.death(), 1, False), **options)  # type: ignore[arg-type]
+        super().__init__(port, client or name, will=(self.topic("NDEATH"), self.death(), 1, False), **options)
 
     def topic(self, kind: str, device: str = "") -> str:
         return "/".join(

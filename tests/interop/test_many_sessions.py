@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
@@ -44,10 +45,10 @@ def mine(gateway: Gateway) -> Path:
     return gateway.authority.device("dev-1")
 
 
-def connect(gateway: Gateway, certificate: Path, client_id: str, **options: object) -> Wire:
+def connect(gateway: Gateway, certificate: Path, client_id: str, **options: Any) -> Wire:
     context = ssl.create_default_context(cafile=str(gateway.authority.pem))
     context.load_cert_chain(certificate)
-    return Wire(gateway.tls_port, client_id, tls=context, **({"version": 5} | options))  # type: ignore[arg-type]
+    return Wire(gateway.tls_port, client_id, tls=context, **({"version": 5} | options))
 
 
 def let_in(stack: ExitStack, gateway: Gateway, certificate: Path, client_id: str, version: int) -> Wire:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -53,7 +54,7 @@ class SetClock(Clock):
 class World:
     """A gateway's commands in a directory; a second one in the same directory is the next start."""
 
-    def __init__(self, directory: Path, clock: SetClock | None = None, **settings: object) -> None:
+    def __init__(self, directory: Path, clock: SetClock | None = None, **settings: Any) -> None:
         self.directory = directory / "state"
         self.clock = clock or SetClock()
         self.cold = ColdStore(directory / "cold.sqlite", unexpected)
@@ -63,7 +64,7 @@ class World:
             "state", self.directory, LogSettings(max_bytes=1024 * KIB, segment_bytes=256 * KIB), log_id=LOG_ID,
             clock=self.clock, pending_max=1 << 30, on_failure=lambda failure: pytest.fail(str(failure)),
         )  # fmt: skip
-        self.downlink = Downlink(command_topic="device-commands", **settings)  # type: ignore[arg-type]  # (any of them)
+        self.downlink = Downlink(command_topic="device-commands", **settings)
         tallies = Tallies(self.cold, LOG_ID)
         outcomes = Outcomes(
             self.downlink, self.lane, self.cold, self.clock, tallies, log_id=LOG_ID, kick=self.uplink.kick_soon
@@ -111,10 +112,10 @@ class World:
         expiry_s: int = 0,
         clean: bool = True,
         client_id: str = DEVICE,
-        **connect: object,
+        **connect: Any,
     ) -> Peer:
         """Comes, subscribes, and has what was waiting."""
-        peer = self.local.connect(client_id, version, clean=clean, expiry_s=expiry_s, device=DEVICE, **connect)  # type: ignore[arg-type]
+        peer = self.local.connect(client_id, version, clean=clean, expiry_s=expiry_s, device=DEVICE, **connect)
         if not peer.connack.session_present:  # type: ignore[union-attr]
             peer.subscribe(Subscription(f"devices/{DEVICE}/commands/#", qos))
             if expiry_s:

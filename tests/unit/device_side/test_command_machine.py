@@ -50,11 +50,11 @@ EXAMPLES = 100 * EFFORT
 class Gateway:
     """One life of the device side, as far as commands go."""
 
-    def __init__(self, disk: Disk, clock: HandClock, appended: object) -> None:
+    def __init__(self, disk: Disk, clock: HandClock, appended: Callable[[Record], None]) -> None:
         self.store = MemoryStore(disk)
         self.local = Local(self.store, MQTT, clock=clock)
         self.local.now = clock.mono
-        self.lane = MemoryLane(disk, appended)  # type: ignore[arg-type]
+        self.lane = MemoryLane(disk, appended)
         tallies = Tallies(self.store, LOG_ID)
         outcomes = Outcomes(SETTINGS, self.lane, self.store, clock, tallies, log_id=LOG_ID, kick=lambda: None)
         self.commands = Commands(

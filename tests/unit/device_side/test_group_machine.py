@@ -45,11 +45,13 @@ SETTINGS = Downlink(
 class Gateway:
     """One life of the device side, as far as commands go; its devices sleep, and answer when a rule says so."""
 
-    def __init__(self, disk: Disk, clock: HandClock, appended: object, labels: dict[str, dict[str, str]]) -> None:
+    def __init__(
+        self, disk: Disk, clock: HandClock, appended: Callable[[Record], None], labels: dict[str, dict[str, str]]
+    ) -> None:
         self.store = MemoryStore(disk)
         self.local = Local(self.store, clock=clock)
         self.local.now = clock.mono
-        self.lane = MemoryLane(disk, appended)  # type: ignore[arg-type]
+        self.lane = MemoryLane(disk, appended)
         soon = self.local.loop.call_soon
         tallies = Tallies(self.store, LOG_ID)
         outcomes = Outcomes(SETTINGS, self.lane, self.store, clock, tallies, log_id=LOG_ID, kick=lambda: None)
@@ -66,12 +68,12 @@ class Gateway:
         self.commands.restore(self.lane.tail(int(position)))
         self.groups.restore()
 
-    def take(self, key: str, order: Order, done: object) -> None:
+    def take(self, key: str, order: Order, done: Callable[[], None]) -> None:
         """As the downlink's reader hands it over. Raises LogFull."""
         if key.startswith(GROUPS):
-            self.groups.take(key.removeprefix(GROUPS), order, done)  # type: ignore[arg-type]
+            self.groups.take(key.removeprefix(GROUPS), order, done)
         else:
-            self.commands.take(key, order, done)  # type: ignore[arg-type]
+            self.commands.take(key, order, done)
 
 
 class GroupLife(DiskRules):
