@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from bridge.bus_side.sketch import Half, Presence, Sketch, lease_over, sketch_of
-from bridge.bus_side.topic_tail import Place, Taken
+from bridge.bus_side.topic_tail import Tail, Taken, values_at
 from bridge.log.record import GATEWAYS
 
 _GATEWAY: Final = "gateway"
@@ -43,19 +43,6 @@ class News(msgspec.Struct, gc=False):
     device: str
     value: bytes | None
     """The document; None: it was removed."""
-
-
-class Tail(Protocol):
-    """See `topic_tail.TopicTail`."""
-
-    @property
-    def looked(self) -> dict[int, int]: ...
-
-    async def refresh(self) -> None: ...
-
-    async def fetch(self, wanted: Collection[Place]) -> dict[Place, bytes | None]: ...
-
-    async def close(self) -> None: ...
 
 
 class Known:
@@ -108,11 +95,7 @@ class Known:
         """The documents of devices and records of gateways, whole; those that have changed since the last refresh, or
         of which the topic has none, are not in it. Raises SinkAway."""
         entries = {key: entry for key in keys if (entry := self.entry(key)) is not None}
-        if not entries:
-            return {}
-        found = await self._tail.fetch([(entry.partition, entry.offset) for entry in entries.values()])
-        values = {key: found.get((entry.partition, entry.offset)) for key, entry in entries.items()}
-        return {key: value for key, value in values.items() if value is not None}
+        return await values_at(self._tail, {key: (entry.partition, entry.offset) for key, entry in entries.items()})
 
     def outlived(self, before: str, but: Collection[str] = ()) -> list[str]:
         """Devices whose documents say `online` though nobody stands for it any more; `before` as in `lease_over`.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import (
@@ -35,6 +35,27 @@ _CLOSE_LIMIT_S: Final = 2.0
 Place = tuple[int, int]
 """Partition and offset."""
 Taken = ConsumerRecord[bytes | None, bytes | None]
+
+
+class Tail(Protocol):
+    """See `TopicTail`."""
+
+    @property
+    def looked(self) -> dict[int, int]: ...
+
+    async def refresh(self) -> None: ...
+
+    async def fetch(self, wanted: Collection[Place]) -> dict[Place, bytes | None]: ...
+
+    async def close(self) -> None: ...
+
+
+async def values_at(tail: Tail, places: Mapping[str, Place]) -> dict[str, bytes]:
+    """By key, what stands there; what has changed since, or was removed, is not in it. Raises SinkAway."""
+    if not places:
+        return {}
+    found = await tail.fetch(places.values())
+    return {key: value for key, place in places.items() if (value := found.get(place)) is not None}
 
 
 class TopicTail:

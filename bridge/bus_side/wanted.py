@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from bridge.bus_side.topic_tail import Taken, TopicTail
+from bridge.bus_side.topic_tail import Taken, TopicTail, values_at
 from bridge.config import Kafka
 
 
@@ -44,11 +44,7 @@ class Wanted:
     async def fetch(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The values of these keys, so far as the topic has them and they have not changed since. Raises SinkAway."""
         places = {key: place for key in keys if (place := self.places.get(key)) is not None}
-        if not places:
-            return {}
-        found = await self._tail.fetch([(place.partition, place.offset) for place in places.values()])
-        values = {key: found.get((place.partition, place.offset)) for key, place in places.items()}
-        return {key: value for key, value in values.items() if value is not None}
+        return await values_at(self._tail, {key: (place.partition, place.offset) for key, place in places.items()})
 
     async def close(self) -> None:
         """Gives the connection back; the next refresh reads from the beginning."""

@@ -20,6 +20,7 @@ from bridge.device_side.connection import Connection
 from bridge.device_side.devices import BadPatch, Devices
 from bridge.device_side.edge_nodes import EdgeNodes
 from bridge.device_side.exchanges import Exchanges, ExchangesFull, TooManyExchanges
+from bridge.device_side.faults import Faults, faults_of
 from bridge.device_side.handshakes import Opened
 from bridge.device_side.obstacle import Obstacle
 from bridge.device_side.sparkplug_way import SparkplugWay
@@ -41,15 +42,10 @@ from bridge.security.device_seal import NotSealedError, SealedByDevice
 from bridge.security.envelope import Seals
 
 _log = logging.getLogger(__name__)
-Faults = tuple[tuple[str, bytes], ...]
-"""Headers that make a record a dead letter: what is wrong with it, found before it went to the disk. Or, of Sparkplug,
-what has become of the payload."""
 _NOT_TAKEN: Final = (LogFull, ExchangesFull, NotSealedError, RecordTooLarge, rec.RecordError, TooManyExchanges)
 """Why a record was not appended."""
 _NO_FAULTS: Final[Faults] = ()
 CONTENT_TYPE: Final = "content-type"
-_DETAIL_MAX: Final = 500
-"""Characters of what is wrong: it stands in a header."""
 
 
 class Pipeline:
@@ -304,7 +300,7 @@ class Pipeline:
             if not way.misfit_said:
                 way.misfit_said = True
                 _log.warning("misfit device=%s topic=%s: to the dead letters: %s", way.device, message.topic, error)
-            return message.payload, _faults(error)
+            return message.payload, faults_of(error.error, error)
 
     def _judged_will(self, way: Way, message: Message) -> tuple[bytes, Faults]:
         """As `_judged`; a will cannot wait, for nobody would say it again."""
@@ -315,7 +311,7 @@ class Pipeline:
         try:
             return self._judged(way, way.schema, message) if way.schema is not None else (message.payload, _NO_FAULTS)
         except Pending:
-            return message.payload, _faults(Misfit("its schema was not known yet", UNAVAILABLE))
+            return message.payload, faults_of(UNAVAILABLE, "its schema was not known yet")
 
     def _append(
         self, way: Way, lane: Lane, message: Message, token: Token | None, payload: bytes, faults: Faults
@@ -445,7 +441,3 @@ class Pipeline:
     def _tell(self, connection: Connection, message: Message, *, in_log: bool) -> None:
         assert connection.client is not None
         self._broker.tell(message, connection.client, lambda: connection.acknowledge(message), in_log=in_log)
-
-
-def _faults(misfit: Misfit) -> Faults:
-    return (("error", misfit.error.encode()), ("error-detail", str(misfit)[:_DETAIL_MAX].encode()))

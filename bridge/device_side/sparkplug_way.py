@@ -15,6 +15,7 @@ from bridge.config import Sparkplug
 from bridge.device_side.births import NotStored
 from bridge.device_side.desired import State
 from bridge.device_side.edge_nodes import EdgeNodes, Node
+from bridge.device_side.faults import faults_of
 from bridge.mqtt.session_name import device_of
 from bridge.sparkplug import topic as kinds
 from bridge.sparkplug.errors import NotSparkplug
@@ -30,8 +31,6 @@ _log = logging.getLogger(__name__)
 _BD_SEQ = "bdSeq"
 Pairs = tuple[tuple[str, bytes], ...]
 _JSON: Pairs = (("content-type", b"application/json"),)
-_DETAIL_MAX = 500
-"""Characters of what is wrong: it stands in a header."""
 
 
 class Judged(msgspec.Struct):
@@ -89,8 +88,7 @@ class SparkplugWay:
                 self._said = True
                 where = f"{self._topic.kind} of {self._topic.key}" if self._fault is None else "topic"
                 _log.warning("misfit device=%s %s: to the dead letters: %s", device_of(self._session), where, error)
-            detail = str(error)[:_DETAIL_MAX].encode()
-            return Judged(payload, (("error", b"not-sparkplug"), ("error-detail", detail)), invalid=True)
+            return Judged(payload, faults_of("not-sparkplug", error), invalid=True)
 
     def take(self, judged: Judged, *, connected: bool) -> None:
         """The message is in the queue. `connected`: its client is; not where it is a will."""

@@ -136,7 +136,7 @@ class Gate:
 
 
 class Tail:
-    """See `known.Tail`."""
+    """See `topic_tail.Tail`."""
 
     def __init__(self, broker: Broker, gate: Gate, take: Callable[[Taken], None]) -> None:
         self.looked: dict[int, int] = {}

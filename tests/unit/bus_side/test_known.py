@@ -30,7 +30,7 @@ GATEWAYS = st.tuples(
 
 
 class Tail:
-    """See `known.Tail`."""
+    """See `topic_tail.Tail`."""
 
     def __init__(self) -> None:
         self.looked: dict[int, int] = {}
